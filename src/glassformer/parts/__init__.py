@@ -1,0 +1,50 @@
+"""What models are made of, one idea per file."""
+
+from glassformer.parts.activation import ACTIVATIONS, gelu, gelu_tanh, relu, silu
+from glassformer.parts.attention import Attention
+from glassformer.parts.cache import KeyValueCache, LayerCache
+from glassformer.parts.embedding import Embedding
+from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
+from glassformer.parts.kernels import kernels, use_kernels
+from glassformer.parts.linear import Linear, TiedLinear
+from glassformer.parts.norm import LayerNorm, RMSNorm
+from glassformer.parts.position import (
+    DynamicScaling,
+    LearnedPosition,
+    LinearScaling,
+    Llama3Scaling,
+    Rotary,
+    RotaryScaling,
+    Rotation,
+    SinusoidalPosition,
+    YarnScaling,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "Attention",
+    "DynamicScaling",
+    "Embedding",
+    "FeedForward",
+    "GatedFeedForward",
+    "KeyValueCache",
+    "LayerCache",
+    "LayerNorm",
+    "LearnedPosition",
+    "Linear",
+    "LinearScaling",
+    "Llama3Scaling",
+    "RMSNorm",
+    "Rotary",
+    "RotaryScaling",
+    "Rotation",
+    "SinusoidalPosition",
+    "TiedLinear",
+    "YarnScaling",
+    "gelu",
+    "gelu_tanh",
+    "kernels",
+    "relu",
+    "silu",
+    "use_kernels",
+]

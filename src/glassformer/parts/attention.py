@@ -1,0 +1,85 @@
+"""Multi-head attention (Vaswani et al. 2017, section 3.2), grouped or not, self or cross."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glassformer.ops.attend import AttendKernel, sdpa
+from glassformer.ops.mask import Mask
+from glassformer.parts.cache import LayerCache
+from glassformer.parts.linear import Linear
+
+
+class Attention(nn.Module):
+    """softmax(scale · Q Kᵀ + bias) V per head, then an output projection.
+
+    Quantities are arguments of the constructor; behaviours are objects handed in: norms of queries and keys here, the
+    mask, score bias, rotation and cache at the call. `num_kv_heads` below `num_heads` gives grouped-query attention
+    (Ainslie et al. 2023), 1 gives multi-query attention (Shazeer 2019). `biased` names the projections with a bias.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        context_dim: int | None = None,
+        biased: str = "qkvo",
+        query_norm: nn.Module | None = None,
+        key_norm: nn.Module | None = None,
+        scale: float | None = None,
+        dropout: float = 0.0,
+        kernel: AttendKernel = sdpa,
+    ) -> None:
+        super().__init__()
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if head_dim is None and dim % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide dim={dim}; choose a divisor or give head_dim")
+        if num_kv_heads < 1 or num_heads % num_kv_heads:
+            raise ValueError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}; each key head serves "
+                             f"the same number of query heads")  # fmt: skip
+        self.head_dim = dim // num_heads if head_dim is None else head_dim
+        self.scale = self.head_dim**-0.5 if scale is None else scale
+        self.dropout, self.kernel = dropout, kernel
+        q_dim, kv_dim = num_heads * self.head_dim, num_kv_heads * self.head_dim
+        context_dim = dim if context_dim is None else context_dim
+        self.query = Linear(dim, q_dim, bias="q" in biased)
+        self.key = Linear(context_dim, kv_dim, bias="k" in biased)
+        self.value = Linear(context_dim, kv_dim, bias="v" in biased)
+        self.output = Linear(q_dim, dim, bias="o" in biased)
+        self.query_norm = query_norm or nn.Identity()
+        self.key_norm = key_norm or nn.Identity()
+        self.weights = nn.Identity()  # a tap: hook it to see the attention pattern
+
+    def forward(
+        self,
+        query: Float[Tensor, "b t d"],
+        key: Float[Tensor, "b s c"] | None = None,
+        value: Float[Tensor, "b s c"] | None = None,
+        *,
+        mask: Mask = Mask(),
+        score_bias: Float[Tensor, "#b #h t s"] | None = None,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "b t d"]:
+        """Attend from `query` to `key` (default: itself), reading `value` (default: `key`)."""
+        key = query if key is None else key
+        value = key if value is None else value
+        q = self.query_norm(self._split(self.query(query)))
+        k = self.key_norm(self._split(self.key(key)))
+        v = self._split(self.value(value))
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        dropout = self.dropout if self.training else 0.0
+        out, weights = self.kernel(q, k, v, mask=mask, score_bias=score_bias, scale=self.scale, dropout=dropout)
+        if weights is not None:
+            self.weights(weights)
+        return self.output(out.transpose(1, 2).flatten(-2))
+
+    def _split(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t k"]:
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)

@@ -1,0 +1,72 @@
+"""The key-value cache: what attention has already computed for the tokens seen so far."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class LayerCache:
+    """One layer's keys and values, (b, g, capacity, k) each, filled up to its owner's `length`."""
+
+    def __init__(self, owner: "KeyValueCache", key: Tensor, value: Tensor) -> None:
+        self.owner, self.key, self.value = owner, key, value
+
+    def append(
+        self, k: Float[Tensor, "b g t k"], v: Float[Tensor, "b g t k"]
+    ) -> tuple[Float[Tensor, "b g s k"], Float[Tensor, "b g s k"]]:
+        """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is."""
+        start = self.owner.length
+        end = start + k.shape[2]
+        self.key[:, :, start:end] = k
+        self.value[:, :, start:end] = v
+        return self.key[:, :, :end], self.value[:, :, :end]
+
+
+class KeyValueCache:
+    """Keys and values of every layer, allocated once and written in place.
+
+    The layers write; the model, which knows when a forward pass is over, calls `advance`.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        batch_size: int,
+        num_kv_heads: int,
+        capacity: int,
+        head_dim: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> None:
+        shape = (num_layers, 2, batch_size, num_kv_heads, capacity, head_dim)
+        self._store = torch.zeros(shape, dtype=dtype, device=device)
+        self.layers = [LayerCache(self, *layer) for layer in self._store]
+        self.capacity, self.length = capacity, 0
+
+    def require(self, t: int) -> None:
+        """Raise ValueError unless `t` more tokens fit."""
+        if self.length + t > self.capacity:
+            raise ValueError(
+                f"the cache holds {self.length} tokens and {t} more were given; its capacity is {self.capacity}"
+            )
+
+    def advance(self, t: int) -> None:
+        """Count the `t` tokens that the layers have just written."""
+        self.require(t)
+        self.length += t
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot truncate to {length} tokens a cache that holds {self.length}")
+        self.length = length
+
+    def reorder(self, rows: Int[Tensor, "b"]) -> None:
+        """Row i becomes a copy of what was row `rows[i]`: beam search keeps some beams and drops others."""
+        self._store[..., : self.length, :] = self._store[:, :, rows][..., : self.length, :]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes allocated."""
+        return self._store.nbytes

@@ -1,0 +1,34 @@
+"""Position-wise feed-forward layers: the plain one and the gated one."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glassformer.parts.activation import Activation, gelu, silu
+from glassformer.parts.linear import Linear
+
+
+class FeedForward(nn.Module):
+    """down(activation(up(x)))  (Vaswani et al. 2017, equation 2)."""
+
+    def __init__(self, dim: int, hidden_dim: int, *, activation: Activation = gelu, bias: bool = True) -> None:
+        super().__init__()
+        self.up = Linear(dim, hidden_dim, bias=bias)
+        self.down = Linear(hidden_dim, dim, bias=bias)
+        self.activation = activation
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        return self.down(self.activation(self.up(x)))
+
+
+class GatedFeedForward(nn.Module):
+    """down(activation(gate(x)) · up(x))  (Shazeer 2020, equation 6): SwiGLU with silu, GeGLU with gelu."""
+
+    def __init__(self, dim: int, hidden_dim: int, *, activation: Activation = silu, bias: bool = False) -> None:
+        super().__init__()
+        self.gate = Linear(dim, hidden_dim, bias=bias)
+        self.up = Linear(dim, hidden_dim, bias=bias)
+        self.down = Linear(hidden_dim, dim, bias=bias)
+        self.activation = activation
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        return self.down(self.activation(self.gate(x)) * self.up(x))

@@ -1,0 +1,64 @@
+"""Choose the kernels of a built model: each layer holds its own; these functions set them from outside."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from torch import nn
+
+from glassformer.ops.attend import ATTEND
+from glassformer.ops.cross_entropy import CROSS_ENTROPY
+from glassformer.ops.linear import LINEAR, linear_kernel
+from glassformer.parts.attention import Attention
+from glassformer.parts.linear import Linear, TiedLinear
+from glassformer.text.suggest import did_you_mean
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def use_kernels(
+    model: Model, *, attend: str | None = None, linear: str | None = None, cross_entropy: str | None = None
+) -> Model:
+    """Set the named kernel on every layer that holds one of its kind; what is None stays as it is.
+
+    Raises ValueError on an unknown name, and where the model has no layer of that kind.
+    """
+    if attend is not None:
+        _set(model, Attention, "kernel", lambda: _named(ATTEND, attend, "attend"), "attention")
+    if linear is not None:
+        _named(LINEAR, linear, "linear")
+        _set(model, Linear | TiedLinear, "kernel", lambda: linear_kernel(linear), "linear")
+    if cross_entropy is not None:
+        kernel = _named(CROSS_ENTROPY, cross_entropy, "cross_entropy")
+        if not hasattr(model, "cross_entropy"):
+            raise ValueError(f"{type(model).__name__} computes no cross-entropy; cross_entropy={cross_entropy!r} has no place")
+        model.cross_entropy = kernel
+    return model
+
+
+@contextmanager
+def kernels(
+    model: Model, *, attend: str | None = None, linear: str | None = None, cross_entropy: str | None = None
+) -> Iterator[Model]:
+    """`use_kernels` for the enclosed code; what was there before comes back after it."""
+    held = [(layer, name, getattr(layer, name)) for layer in model.modules() for name in ("kernel", "cross_entropy")
+            if hasattr(layer, name)]  # fmt: skip
+    try:
+        yield use_kernels(model, attend=attend, linear=linear, cross_entropy=cross_entropy)
+    finally:
+        for layer, name, kernel in held:
+            setattr(layer, name, kernel)
+
+
+def _named(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in table:
+        raise ValueError(f"unknown {kind} kernel {name!r}{did_you_mean(name, table)}")
+    return table[name]
+
+
+def _set(model: nn.Module, kind: Any, attribute: str, make: Any, word: str) -> None:
+    layers = [layer for layer in model.modules() if isinstance(layer, kind)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no {word} layer to give a kernel to")
+    for layer in layers:
+        setattr(layer, attribute, make())

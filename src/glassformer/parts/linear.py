@@ -1,0 +1,60 @@
+"""The linear layer, y = x Wᵀ + b, which holds the kernel that computes it."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glassformer.ops.linear import LinearKernel, linear_kernel
+from glassformer.parts.embedding import Embedding
+
+
+class Linear(nn.Module):
+    """y = x Wᵀ + b, with W of shape (out_dim, in_dim).
+
+    The kernel decides how the product is computed, never what: the state dict is always the plain weight and bias.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, *, bias: bool = True, kernel: LinearKernel | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
+        self.bias = nn.Parameter(torch.empty(out_dim)) if bias else None
+        self.kernel = kernel or linear_kernel("measured")
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw W from N(0, 0.02²), set b to 0 (Radford et al. 2018, section 4.1)."""
+        nn.init.normal_(self.weight, std=0.02)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Float[Tensor, "*rows i"]) -> Float[Tensor, "*rows o"]:
+        return self.kernel(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        out_dim, in_dim = self.weight.shape
+        return f"{in_dim}, {out_dim}, bias={self.bias is not None}"
+
+
+class TiedLinear(nn.Module):
+    """y = x Eᵀ, with the weight of an embedding (Press & Wolf 2017).
+
+    It owns no parameter: the embedding is the only place the weight lives, so nothing can untie the two.
+    """
+
+    bias: None = None
+
+    def __init__(self, embedding: Embedding, *, kernel: LinearKernel | None = None) -> None:
+        super().__init__()
+        self._embedding = (embedding,)  # in a tuple, so that it is not a second child with the same parameter
+        self.kernel = kernel or linear_kernel("measured")
+
+    @property
+    def weight(self) -> nn.Parameter:
+        return self._embedding[0].weight
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows v"]:
+        return self.kernel(x, self.weight, None)
+
+    def extra_repr(self) -> str:
+        vocab_size, dim = self.weight.shape
+        return f"{dim}, {vocab_size}, tied"
