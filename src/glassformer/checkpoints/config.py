@@ -1,0 +1,263 @@
+"""Config tables: another library's `config.json` becomes our frozen dataclass, and back.
+
+One `ConfigTable` per model, read in both directions:
+
+    GPT2_CONFIG_TABLE = ConfigTable(
+        config=GPT2Config,
+        model_type="gpt2",
+        architectures=("GPT2LMHeadModel", "GPT2Model"),
+        names={
+            "n_embd": "dim",
+            "activation_function": Values("activation", ACTIVATION_NAMES),
+            "n_inner": "hidden_dim",
+            "tie_word_embeddings": "tied",
+            ...
+        },
+        defaults={"n_inner": None, "tie_word_embeddings": True},
+        fixed={"scale_attn_weights": True},
+        ignored={"summary_type", ...},
+    )
+    GPT2_CONFIG_TABLE.load(json.loads(text)) -> GPT2Config
+    GPT2_CONFIG_TABLE.save(GPT2Config(), dtype="float32") -> dict that `transformers` opens
+
+It is strict: an attribute of theirs is named, or must have the one value that we implement, or is known to change no
+output; any other raises. A field of ours is named once, or has no word on their side and must then keep its default.
+"""
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import MISSING, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from glassformer.text.suggest import did_you_mean
+
+Attributes = Mapping[str, Any]
+
+SPECIAL_TOKENS = frozenset(
+    [
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "sep_token_id",
+        "cls_token_id",
+        "mask_token_id",
+        "unk_token_id",
+        "decoder_start_token_id",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+    ]
+)
+"""What the tokenizer and generation want to know, not the model. `save` writes the ones it is given, else null."""
+
+IGNORED = SPECIAL_TOKENS | frozenset(
+    # who wrote the file, when, for whom
+    "transformers_version architectures model_type dtype torch_dtype _name_or_path name_or_path _commit_hash "
+    "tokenizer_class prefix task_specific_params finetuning_task problem_type id2label label2id num_labels "
+    # how their classes return, compile and store; how large products are cut into pieces of equal results
+    "use_cache return_dict use_return_dict output_attentions output_hidden_states torchscript use_bfloat16 "
+    "_attn_implementation attn_implementation _attn_implementation_internal chunk_size_feed_forward "
+    "gradient_checkpointing tf_legacy_loss "
+    # how weights that are loaded now were drawn then
+    "initializer_range initializer_factor "
+    # generation, which configs of transformers v4 carried
+    "max_length max_new_tokens min_length min_new_tokens do_sample early_stopping num_beams num_beam_groups "
+    "diversity_penalty temperature top_k top_p min_p typical_p repetition_penalty length_penalty no_repeat_ngram_size "
+    "encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores return_dict_in_generate "
+    "remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens".split()
+)
+"""Attributes that change no output of a model, the same for all models. One that a table names is not ignored there."""
+
+FIXED: Attributes = {
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "cross_attention_hidden_size": None,
+    "tie_encoder_decoder": False,
+    "pruned_heads": {},
+    "quantization_config": None,
+}
+"""What any config of theirs may say and we implement one way only, unless a table names it otherwise."""
+
+ACTIVATION_NAMES: Mapping[str, str] = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""Their names of activations -> `glassformer.parts.activation.ACTIVATIONS`. The first of equal ones is written."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """A field whose values have other names: their value -> ours. Of several that mean the same the first is written."""
+
+    ours: str
+    values: Mapping[Any, Any]
+
+    def load(self, name: str, value: Any) -> Any:
+        if value not in self.values:
+            raise ValueError(f"{name}={value!r} is not implemented{did_you_mean(str(value), map(str, self.values))}")
+        return self.values[value]
+
+    def save(self, value: Any) -> Any:
+        for theirs, ours in self.values.items():
+            if ours == value:
+                return theirs
+        known = sorted({str(ours) for ours in self.values.values()})
+        raise ValueError(f"{self.ours}={value!r} has no name in their config (those that have: {', '.join(known)})")
+
+
+@dataclass(frozen=True)
+class Compound:
+    """Attributes of theirs that say together what some fields of ours say together.
+
+    `load` gets those of the attributes that are there (remove nothing, return our fields); it raises ValueError for what
+    it does not understand, as nobody looks at them after it. `save` gets our config and returns their attributes.
+    """
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    load: Callable[[dict[str, Any]], dict[str, Any]]
+    save: Callable[[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigTable:
+    """How one model's config is written in `config.json`; see the module's docstring.
+
+    config         our frozen dataclass
+    model_type     their name of the family
+    architectures  their classes whose folders we open; the first is written. A file that names none is opened too
+    names          their attribute -> our field (a name, or `Values`)
+    defaults       what their class takes for a named attribute that the file lacks; without one it must be there
+    fixed          attributes that must have this value where they appear; also written
+    ignored        attributes of this model that change none of our outputs (say why in a comment)
+    compounds      attributes that are read and written together
+    unsayable      our fields that their format has no word for: saved only at these values, read as these values
+    """
+
+    config: type
+    model_type: str
+    architectures: tuple[str, ...]
+    names: Mapping[str, str | Values]
+    defaults: Attributes = field(default_factory=dict)
+    fixed: Attributes = field(default_factory=dict)
+    ignored: AbstractSet[str] = frozenset()
+    compounds: tuple[Compound, ...] = ()
+    unsayable: Attributes = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        named = [rule if isinstance(rule, str) else rule.ours for rule in self.names.values()]
+        named += [name for compound in self.compounds for name in compound.ours] + list(self.unsayable)
+        wanted = [f.name for f in fields(self.config)]
+        if sorted(named) != sorted(wanted):
+            odd = sorted(set(named) ^ set(wanted)) or sorted({name for name in named if named.count(name) > 1})
+            raise ValueError(f"the table of {self.config.__name__} must name each of its fields once; look at {odd}")
+        if odd := set(self.defaults) - set(self.names):
+            raise ValueError(
+                f"the table of {self.config.__name__} has defaults for {sorted(odd)}, which it does not name"
+            )
+
+    @property
+    def known(self) -> set[str]:
+        """The attributes that say something about the model."""
+        return {*self.names, *self.fixed, *(name for compound in self.compounds for name in compound.theirs)}
+
+    def load(self, attributes: Attributes) -> Any:
+        """Their attributes as our config.
+
+        Raises ValueError naming an attribute that is missing, unknown, of the wrong type, or not what we implement.
+        """
+        self._check_family(attributes)
+        self._check_fixed(attributes)
+        values = dict(self.unsayable)
+        for name, rule in self.names.items():
+            if name not in attributes and name not in self.defaults:
+                raise ValueError(f"config.json of a {self.model_type!r} model must have {name!r}, which is missing")
+            value = attributes.get(name, self.defaults.get(name))
+            ours = rule if isinstance(rule, str) else rule.ours
+            values[ours] = value if isinstance(rule, str) else rule.load(name, value)
+            check_type(self.config, ours, values[ours], name)
+        for compound in self.compounds:
+            new = compound.load({name: attributes[name] for name in compound.theirs if name in attributes})
+            for ours, value in new.items():
+                check_type(self.config, ours, value, " / ".join(compound.theirs))
+            values |= new
+        return self.config(**values)
+
+    def save(self, config: Any, *, dtype: str = "float32", special_tokens: Attributes | None = None) -> dict[str, Any]:
+        """Our config as their attributes, what `config.json` holds.
+
+        Tokens that are not given are written as null, so that their class does not take its own defaults (GPT-2's end of
+        text is 50256, whatever the vocabulary). Raises ValueError for a value that their format cannot say.
+        """
+        if type(config) is not self.config:
+            raise TypeError(f"expected a {self.config.__name__}, got {type(config).__name__}")
+        tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) | dict(special_tokens or {})
+        if odd := set(tokens) - SPECIAL_TOKENS:
+            raise ValueError(
+                f"{sorted(odd)[0]!r} is no special token's name{did_you_mean(sorted(odd)[0], SPECIAL_TOKENS)}"
+            )
+        for name, value in self.unsayable.items():
+            if getattr(config, name) != value:
+                raise ValueError(
+                    f"{name}={getattr(config, name)!r} cannot be said in a {self.model_type!r} config.json, only {value!r}"
+                )
+        out = {"architectures": [self.architectures[0]], "model_type": self.model_type, "dtype": dtype, **tokens}
+        out |= self.fixed
+        for name, rule in self.names.items():
+            out[name] = getattr(config, rule) if isinstance(rule, str) else rule.save(getattr(config, rule.ours))
+        for compound in self.compounds:
+            out |= compound.save(config)
+        return out
+
+    def _check_family(self, attributes: Attributes) -> None:
+        if (family := attributes.get("model_type")) != self.model_type:
+            raise ValueError(f"config.json has model_type={family!r}; {self.config.__name__} reads {self.model_type!r}")
+        for architecture in attributes.get("architectures") or ():
+            if architecture not in self.architectures:
+                raise ValueError(
+                    f"config.json names the architecture {architecture!r}; {self.config.__name__} reads "
+                    f"{', '.join(self.architectures)}"
+                )
+
+    def _check_fixed(self, attributes: Attributes) -> None:
+        known = self.known
+        fixed = {name: value for name, value in FIXED.items() if name not in known} | dict(self.fixed)
+        for name, value in attributes.items():
+            if name in fixed and value != fixed[name]:
+                raise ValueError(f"config.json has {name}={value!r}; only {fixed[name]!r} is implemented")
+            if name not in known | set(fixed) | self.ignored | IGNORED:
+                raise ValueError(
+                    f"config.json has {name}={value!r}, which a {self.model_type!r} model does not know"
+                    f"{did_you_mean(name, known)}; it may change what the model computes, so it is not ignored"
+                )
+
+
+def special_tokens(attributes: Attributes) -> dict[str, Any]:
+    """The special tokens that a `config.json` names: hand them to `save_pretrained` to keep them."""
+    return {name: value for name, value in attributes.items() if name in SPECIAL_TOKENS and value is not None}
+
+
+def own_table(config: type, model_type: str, architecture: str) -> ConfigTable:
+    """The table of a model that only this library has: each field under its own name."""
+    names = {f.name: f.name for f in fields(config)}
+    defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
+    return ConfigTable(
+        config=config, model_type=model_type, architectures=(architecture,), names=names, defaults=defaults
+    )
+
+
+def check_type(config: type, name: str, value: Any, theirs: str) -> None:
+    """Raise ValueError where a JSON value is not of the field's type (numbers, texts, None; others are the config's own)."""
+    hint = get_type_hints(config)[name]
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if not all(option in (int, float, str, bool, NoneType) for option in options):
+        return
+    accepted = {*options, int} if float in options else set(options)
+    if type(value) not in accepted:
+        words = " or ".join("null" if option is NoneType else option.__name__ for option in options)
+        raise ValueError(f"config.json has {theirs}={value!r}; expected {words}")
