@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from glassformer.checkpoints.config import own_table
+from glassformer.checkpoints.table import Table
 from glassformer.models.language_model import LanguageModel
 from glassformer.parts import Embedding, KeyValueCache
 
@@ -18,6 +20,9 @@ class BigramConfig:
 
 class Bigram(LanguageModel):
     """logits = W[token], with W of shape (v, v): row i is log p(next | i), up to a constant."""
+
+    config_table = own_table(BigramConfig, "glassformer-bigram", "Bigram")
+    table: Table = {"embed": "embed"}  # no public library has a bigram model: our names are the file's
 
     def __init__(self, config: BigramConfig) -> None:
         super().__init__()

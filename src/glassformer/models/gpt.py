@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from glassformer.checkpoints.config import ConfigTable, Values
+from glassformer.checkpoints.table import DROP, Split, Table, Tied, Transpose
 from glassformer.models.language_model import LanguageModel, positions_and_mask
 from glassformer.ops.mask import Mask
 from glassformer.parts import (
@@ -47,6 +49,41 @@ class GPTConfig:
 SIZES = {"gpt": GPTConfig()}
 
 
+CONFIG_TABLE = ConfigTable(
+    config=GPTConfig,
+    model_type="openai-gpt",
+    architectures=("OpenAIGPTLMHeadModel", "OpenAIGPTModel"),
+    names={
+        "vocab_size": "vocab_size",
+        "n_positions": "max_positions",
+        "n_embd": "dim",
+        "n_layer": "num_layers",
+        "n_head": "num_heads",
+        # This family's "gelu" is the tanh approximation; in their other families the word means the exact one.
+        "afn": Values("activation", {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"}),
+        "layer_norm_epsilon": "norm_eps",
+        "embd_pdrop": "embedding_dropout",
+        "attn_pdrop": "attention_dropout",
+        "resid_pdrop": "residual_dropout",
+    },
+    defaults={"afn": "gelu"},
+    fixed={"tie_word_embeddings": True},
+    # The heads of their other classes; n_ctx and n_special repeat what is said elsewhere in old files.
+    ignored={"n_ctx", "n_special", "predict_special_tokens", "summary_type", "summary_use_proj", "summary_activation",
+             "summary_first_dropout", "summary_proj_to_labels"},
+)  # fmt: skip
+
+TABLE: Table = {
+    "[transformer.]{tokens_embed,positions_embed}": "{embed,position}",
+    "[transformer.]h.*.attn.c_attn": Split("blocks.*.attention.{query,key,value}", transpose=True),
+    "[transformer.]h.*.attn.c_proj": Transpose("blocks.*.attention.output"),
+    "[transformer.]h.*.attn.bias": DROP,
+    "[transformer.]h.*.ln_{1,2}": "blocks.*.{attention,feed_forward}_norm",
+    "[transformer.]h.*.mlp.{c_fc,c_proj}": Transpose("blocks.*.feed_forward.{up,down}"),
+    "lm_head": Tied("embed"),
+}
+
+
 class GPTBlock(nn.Module):
     """norm(x + attention(x)), then norm(x + feed_forward(x)): the order of Vaswani et al. 2017."""
 
@@ -69,6 +106,8 @@ class GPT(LanguageModel):
     """Embedding + position, the blocks, and the head, tied to the embedding (equation 2)."""
 
     has_position_table = True
+    config_table = CONFIG_TABLE
+    table = TABLE
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from glassformer.checkpoints.config import ACTIVATION_NAMES, ConfigTable, Values
+from glassformer.checkpoints.table import DROP, Split, Table, Tied, Transpose
 from glassformer.models.language_model import LanguageModel, positions_and_mask
 from glassformer.ops.mask import Mask
 from glassformer.parts import (
@@ -55,6 +57,46 @@ SIZES = {
 }
 
 
+CONFIG_TABLE = ConfigTable(
+    config=GPT2Config,
+    model_type="gpt2",
+    architectures=("GPT2LMHeadModel", "GPT2Model"),
+    names={
+        "vocab_size": "vocab_size",
+        "n_positions": "max_positions",
+        "n_embd": "dim",
+        "n_layer": "num_layers",
+        "n_head": "num_heads",
+        "n_inner": "hidden_dim",
+        "activation_function": Values("activation", ACTIVATION_NAMES),
+        "layer_norm_epsilon": "norm_eps",
+        "embd_pdrop": "embedding_dropout",
+        "attn_pdrop": "attention_dropout",
+        "resid_pdrop": "residual_dropout",
+        "tie_word_embeddings": "tied",
+    },
+    defaults={"n_inner": None, "activation_function": "gelu_new", "tie_word_embeddings": True},
+    fixed={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "reorder_and_upcast_attn": False},
+    # The heads of their other classes; n_ctx repeats n_positions in old files.
+    ignored={"n_ctx", "summary_type", "summary_use_proj", "summary_activation", "summary_first_dropout",
+             "summary_proj_to_labels"},
+)  # fmt: skip
+
+
+def table(config: GPT2Config) -> Table:
+    """The names in Hugging Face's files; they keep weights input-first and q, k, v in one."""
+    return {
+        "[transformer.]{wte,wpe}": "{embed,position}",
+        "[transformer.]h.*.ln_{1,2}": "blocks.*.{attention,feed_forward}_norm",
+        "[transformer.]h.*.attn.c_attn": Split("blocks.*.attention.{query,key,value}", transpose=True),
+        "[transformer.]h.*.attn.c_proj": Transpose("blocks.*.attention.output"),
+        "[transformer.]h.*.mlp.{c_fc,c_proj}": Transpose("blocks.*.feed_forward.{up,down}"),
+        "[transformer.]h.*.attn.{bias,masked_bias}": DROP,
+        "[transformer.]ln_f": "norm",
+        "lm_head": Tied("embed") if config.tied else "head",
+    }
+
+
 class GPT2Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))  (section 2.3)."""
 
@@ -79,6 +121,8 @@ class GPT2(LanguageModel):
     """Embedding + position, the blocks, a last norm, and the head (tied to the embedding)."""
 
     has_position_table = True
+    config_table = CONFIG_TABLE
+    table = staticmethod(table)
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()

@@ -143,7 +143,7 @@ class LanguageModel(nn.Module, Pretrained, ABC):
 def check_range(name: str, ids: Int[Tensor, "*rows"], vocab_size: int, *, ignored: int | None = None) -> None:
     """Raise ValueError naming the first id that is outside 0 … vocab_size − 1 (and is not `ignored`)."""
     low, high = ids.aminmax()
-    if 0 <= low and high < vocab_size:
+    if low >= 0 and high < vocab_size:
         return
     wrong = (ids < 0) | (ids >= vocab_size)
     if ignored is not None:

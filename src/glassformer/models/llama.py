@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from glassformer.checkpoints.config import Compound, ConfigTable
+from glassformer.checkpoints.table import DROP, Table, Tied
 from glassformer.models.language_model import LanguageModel, positions_and_mask
+from glassformer.models.rope import load_rope, save_rope
 from glassformer.ops.mask import Mask
 from glassformer.parts import (
     Attention,
@@ -73,6 +76,50 @@ SIZES = {  # LLaMA, table 2; Llama 2, table 1; Llama 3, table 3 and the 3.2 rele
 }  # fmt: skip
 
 
+CONFIG_TABLE = ConfigTable(
+    config=LlamaConfig,
+    model_type="llama",
+    architectures=("LlamaForCausalLM", "LlamaModel"),
+    names={
+        "vocab_size": "vocab_size",
+        "hidden_size": "dim",
+        "num_hidden_layers": "num_layers",
+        "num_attention_heads": "num_heads",
+        "num_key_value_heads": "num_kv_heads",
+        "head_dim": "head_dim",
+        "intermediate_size": "hidden_dim",
+        "rms_norm_eps": "norm_eps",
+        "attention_bias": "attention_bias",
+        "mlp_bias": "feed_forward_bias",
+        "attention_dropout": "attention_dropout",
+        "tie_word_embeddings": "tied",
+    },
+    defaults={"num_key_value_heads": None, "head_dim": None, "attention_bias": False, "mlp_bias": False,
+              "attention_dropout": 0.0, "tie_word_embeddings": False},
+    fixed={"hidden_act": "silu"},
+    ignored={"pretraining_tp"},  # how the training machines split the products
+    compounds=(Compound(
+        ("max_position_embeddings", "rope_parameters", "rope_scaling", "rope_theta"),
+        ("max_positions", "rope_base", "rope_scaling"),
+        load_rope, save_rope,
+    ),),
+)  # fmt: skip
+
+
+def table(config: LlamaConfig) -> Table:
+    """The names in Hugging Face's files."""
+    return {
+        "[model.]embed_tokens": "embed",
+        "[model.]layers.*.self_attn.{q,k,v,o}_proj": "blocks.*.attention.{query,key,value,output}",
+        "[model.]layers.*.self_attn.rotary_emb.inv_freq": DROP,
+        "[model.]layers.*.mlp.{gate,up,down}_proj": "blocks.*.feed_forward.{gate,up,down}",
+        "[model.]layers.*.input_layernorm": "blocks.*.attention_norm",
+        "[model.]layers.*.post_attention_layernorm": "blocks.*.feed_forward_norm",
+        "[model.]norm": "norm",
+        "lm_head": Tied("embed") if config.tied else "head",
+    }
+
+
 class LlamaBlock(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))  (LLaMA, section 2.2)."""
 
@@ -99,6 +146,9 @@ class LlamaBlock(nn.Module):
 
 class Llama(LanguageModel):
     """Embedding, the blocks with one rotation for all, a last norm, and the head."""
+
+    config_table = CONFIG_TABLE
+    table = staticmethod(table)
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()

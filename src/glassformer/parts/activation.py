@@ -1,9 +1,9 @@
 """The non-linearities of feed-forward layers.
 
-    gelu(x)      = x Φ(x), Φ the normal distribution function            (Hendrycks & Gimpel 2016)
-    gelu_tanh(x) = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))              (the same paper's approximation: GPT-1, GPT-2)
-    silu(x)      = x σ(x)                                                (Elfwing et al. 2017; "swish")
-    relu(x)      = max(x, 0)
+gelu(x)      = x Φ(x), Φ the normal distribution function            (Hendrycks & Gimpel 2016)
+gelu_tanh(x) = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))              (the same paper's approximation: GPT-1, GPT-2)
+silu(x)      = x σ(x)                                                (Elfwing et al. 2017; "swish")
+relu(x)      = max(x, 0)
 """
 
 from collections.abc import Callable

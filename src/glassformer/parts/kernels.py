@@ -31,7 +31,9 @@ def use_kernels(
     if cross_entropy is not None:
         kernel = _named(CROSS_ENTROPY, cross_entropy, "cross_entropy")
         if not hasattr(model, "cross_entropy"):
-            raise ValueError(f"{type(model).__name__} computes no cross-entropy; cross_entropy={cross_entropy!r} has no place")
+            raise ValueError(
+                f"{type(model).__name__} computes no cross-entropy; cross_entropy={cross_entropy!r} has no place"
+            )
         model.cross_entropy = kernel
     return model
 

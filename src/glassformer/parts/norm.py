@@ -1,7 +1,7 @@
 """Normalisation of each vector over its width.
 
-    LayerNorm(x) = (x − mean) / √(var + ε) · weight + bias        (Ba et al. 2016)
-    RMSNorm(x)   = x / √(mean(x²) + ε) · weight                   (Zhang & Sennrich 2019)
+LayerNorm(x) = (x − mean) / √(var + ε) · weight + bias        (Ba et al. 2016)
+RMSNorm(x)   = x / √(mean(x²) + ε) · weight                   (Zhang & Sennrich 2019)
 """
 
 import torch

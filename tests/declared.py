@@ -1,0 +1,139 @@
+"""The models that declare themselves: add one here, and every property, parity and mutation test runs over it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from glassformer.models.bigram import Bigram, BigramConfig
+from glassformer.models.gpt import GPT, GPTConfig
+from glassformer.models.gpt2 import GPT2, GPT2Config
+from glassformer.models.language_model import LanguageModel
+from glassformer.models.llama import Llama, LlamaConfig
+from glassformer.parts import DynamicScaling, LinearScaling, Llama3Scaling, YarnScaling
+
+VOCAB = 61
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A model at a size that tests in milliseconds.
+
+    `theirs` makes the Hugging Face model of the same shape; None where no public one exists.
+    """
+
+    name: str
+    model: type[LanguageModel]
+    config: Any
+    theirs: Callable[[], Any] | None = None
+
+    def build(self) -> LanguageModel:
+        """Ours, freshly initialised."""
+        return self.model(self.config)
+
+
+def _gpt2(**changes: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        shape = dict(vocab_size=VOCAB, n_positions=48, n_embd=32, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0)
+        return GPT2LMHeadModel(GPT2Config(**shape | changes))
+
+    return make
+
+
+def _gpt() -> Any:
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    return OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=VOCAB, n_positions=48, n_embd=32, n_layer=3, n_head=4))
+
+
+def _llama(rope: dict[str, Any] | None = None, **changes: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        shape = dict(
+            vocab_size=VOCAB,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=56,
+            max_position_embeddings=48,
+            rms_norm_eps=1e-5,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+        rope_parameters = {"rope_type": "default", "rope_theta": 10_000.0} | (rope or {})
+        return LlamaForCausalLM(LlamaConfig(**shape | {"rope_parameters": rope_parameters} | changes))
+
+    return make
+
+
+def _ours_llama(**changes: Any) -> LlamaConfig:
+    shape = dict(vocab_size=VOCAB, dim=32, num_layers=3, num_heads=4, hidden_dim=56, max_positions=48, norm_eps=1e-5)
+    return LlamaConfig(**shape | changes)
+
+
+def _ours_gpt2(**changes: Any) -> GPT2Config:
+    return GPT2Config(**dict(vocab_size=VOCAB, max_positions=48, dim=32, num_layers=3, num_heads=4) | changes)
+
+
+DECLARED = [
+    Declared("bigram", Bigram, BigramConfig(vocab_size=VOCAB)),
+    Declared("gpt", GPT, GPTConfig(vocab_size=VOCAB, max_positions=48, dim=32, num_layers=3, num_heads=4), _gpt),
+    Declared("gpt2", GPT2, _ours_gpt2(), _gpt2()),
+    Declared(
+        "gpt2-relu-untied",
+        GPT2,
+        _ours_gpt2(activation="relu", hidden_dim=80, tied=False),
+        _gpt2(activation_function="relu", n_inner=80, tie_word_embeddings=False),
+    ),
+    Declared("llama", Llama, _ours_llama(), _llama()),
+    Declared(
+        "llama-grouped-biased",
+        Llama,
+        _ours_llama(num_kv_heads=2, attention_bias=True, feed_forward_bias=True, head_dim=16, rope_base=500.0),
+        _llama({"rope_theta": 500.0}, num_key_value_heads=2, attention_bias=True, mlp_bias=True, head_dim=16),
+    ),
+    Declared(
+        "llama-multi-query-tied",
+        Llama,
+        _ours_llama(num_kv_heads=1, tied=True),
+        _llama(num_key_value_heads=1, tie_word_embeddings=True),
+    ),
+    Declared(
+        "llama-linear",
+        Llama,
+        _ours_llama(rope_scaling=LinearScaling(factor=2.0)),
+        _llama({"rope_type": "linear", "factor": 2.0}),
+    ),
+    Declared(
+        "llama-dynamic",
+        Llama,
+        _ours_llama(rope_scaling=DynamicScaling(factor=2.0, max_positions=48)),
+        _llama({"rope_type": "dynamic", "factor": 2.0}),
+    ),
+    Declared(
+        "llama-llama3",
+        Llama,
+        _ours_llama(
+            rope_scaling=Llama3Scaling(
+                factor=4.0, low_frequency_factor=1.0, high_frequency_factor=4.0, original_max_positions=24
+            )
+        ),
+        _llama(
+            {
+                "rope_type": "llama3",
+                "factor": 4.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 24,
+            }
+        ),
+    ),
+    Declared(
+        "llama-yarn",
+        Llama,
+        _ours_llama(rope_scaling=YarnScaling(factor=2.0, original_max_positions=24)),
+        _llama({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 24}),
+    ),
+]
