@@ -27,6 +27,7 @@ output; any other raises. A field of ours is named once, or has no word on their
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -34,38 +35,34 @@ from glassformer.text.suggest import did_you_mean
 
 Attributes = Mapping[str, Any]
 
-SPECIAL_TOKENS = frozenset(
-    [
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "sep_token_id",
-        "cls_token_id",
-        "mask_token_id",
-        "unk_token_id",
-        "decoder_start_token_id",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-    ]
-)
-"""What the tokenizer and generation want to know, not the model. `save` writes the ones it is given, else null."""
 
-IGNORED = SPECIAL_TOKENS | frozenset(
-    # who wrote the file, when, for whom
-    "transformers_version architectures model_type dtype torch_dtype _name_or_path name_or_path _commit_hash "
-    "tokenizer_class prefix task_specific_params finetuning_task problem_type id2label label2id num_labels "
-    # how their classes return, compile and store; how large products are cut into pieces of equal results
-    "use_cache return_dict use_return_dict output_attentions output_hidden_states torchscript use_bfloat16 "
-    "_attn_implementation attn_implementation _attn_implementation_internal chunk_size_feed_forward "
-    "gradient_checkpointing tf_legacy_loss "
-    # how weights that are loaded now were drawn then
-    "initializer_range initializer_factor "
-    # generation, which configs of transformers v4 carried
-    "max_length max_new_tokens min_length min_new_tokens do_sample early_stopping num_beams num_beam_groups "
-    "diversity_penalty temperature top_k top_p min_p typical_p repetition_penalty length_penalty no_repeat_ngram_size "
-    "encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores return_dict_in_generate "
-    "remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens".split()
-)
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SPECIAL_TOKENS = words("""
+    bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id
+    forced_bos_token_id forced_eos_token_id
+""")
+"""What the tokenizer and generation want to know, not the model."""
+
+BOOKKEEPING = words("""
+    transformers_version architectures model_type dtype torch_dtype _name_or_path name_or_path _commit_hash
+    tokenizer_class prefix task_specific_params finetuning_task problem_type id2label label2id num_labels
+""")
+RUNNING = words("""
+    use_cache return_dict use_return_dict output_attentions output_hidden_states torchscript use_bfloat16
+    _attn_implementation attn_implementation _attn_implementation_internal chunk_size_feed_forward
+    gradient_checkpointing tf_legacy_loss
+""")  # how their classes run and return; chunks of a feed-forward give equal results
+DRAWING = words("initializer_range initializer_factor")  # how weights that are loaded now were drawn then
+GENERATION = words("""
+    max_length max_new_tokens min_length min_new_tokens do_sample early_stopping num_beams num_beam_groups top_k top_p
+    min_p typical_p temperature diversity_penalty repetition_penalty length_penalty no_repeat_ngram_size output_scores
+    encoder_no_repeat_ngram_size bad_words_ids num_return_sequences return_dict_in_generate remove_invalid_values
+    exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
+""")  # configs of transformers v4 carried them
+IGNORED = SPECIAL_TOKENS | BOOKKEEPING | RUNNING | DRAWING | GENERATION
 """Attributes that change no output of a model, the same for all models. One that a table names is not ignored there."""
 
 FIXED: Attributes = {
@@ -92,7 +89,7 @@ ACTIVATION_NAMES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Values:
-    """A field whose values have other names: their value -> ours. Of several that mean the same the first is written."""
+    """A field whose values have other names: their value -> ours. Of those that mean the same the first is written."""
 
     ours: str
     values: Mapping[Any, Any]
@@ -114,8 +111,8 @@ class Values:
 class Compound:
     """Attributes of theirs that say together what some fields of ours say together.
 
-    `load` gets those of the attributes that are there (remove nothing, return our fields); it raises ValueError for what
-    it does not understand, as nobody looks at them after it. `save` gets our config and returns their attributes.
+    `load` gets those of the attributes that are there and returns all of `ours`; it raises ValueError for what it does
+    not understand, as nobody looks at them after it. `save` gets our config and returns their attributes.
     """
 
     theirs: tuple[str, ...]
@@ -157,9 +154,7 @@ class ConfigTable:
             odd = sorted(set(named) ^ set(wanted)) or sorted({name for name in named if named.count(name) > 1})
             raise ValueError(f"the table of {self.config.__name__} must name each of its fields once; look at {odd}")
         if odd := set(self.defaults) - set(self.names):
-            raise ValueError(
-                f"the table of {self.config.__name__} has defaults for {sorted(odd)}, which it does not name"
-            )
+            raise ValueError(f"the table of {self.config.__name__} has defaults for {sorted(odd)}, but no row")
 
     @property
     def known(self) -> set[str]:
@@ -191,20 +186,19 @@ class ConfigTable:
     def save(self, config: Any, *, dtype: str = "float32", special_tokens: Attributes | None = None) -> dict[str, Any]:
         """Our config as their attributes, what `config.json` holds.
 
-        Tokens that are not given are written as null, so that their class does not take its own defaults (GPT-2's end of
-        text is 50256, whatever the vocabulary). Raises ValueError for a value that their format cannot say.
+        Tokens that are not given are written as null, so that their class does not take its own defaults (GPT-2's end
+        of text is 50256, whatever the vocabulary). Raises ValueError for a value that their format cannot say.
         """
         if type(config) is not self.config:
             raise TypeError(f"expected a {self.config.__name__}, got {type(config).__name__}")
         tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")) | dict(special_tokens or {})
-        if odd := set(tokens) - SPECIAL_TOKENS:
-            raise ValueError(
-                f"{sorted(odd)[0]!r} is no special token's name{did_you_mean(sorted(odd)[0], SPECIAL_TOKENS)}"
-            )
-        for name, value in self.unsayable.items():
-            if getattr(config, name) != value:
+        for name in tokens:
+            if name not in SPECIAL_TOKENS:
+                raise ValueError(f"{name!r} is no special token's name{did_you_mean(name, SPECIAL_TOKENS)}")
+        for name, sayable in self.unsayable.items():
+            if (value := getattr(config, name)) != sayable:
                 raise ValueError(
-                    f"{name}={getattr(config, name)!r} cannot be said in a {self.model_type!r} config.json, only {value!r}"
+                    f"{name}={value!r} cannot be said in a {self.model_type!r} config.json, only {sayable!r}"
                 )
         out = {"architectures": [self.architectures[0]], "model_type": self.model_type, "dtype": dtype, **tokens}
         out |= self.fixed
@@ -231,9 +225,10 @@ class ConfigTable:
             if name in fixed and value != fixed[name]:
                 raise ValueError(f"config.json has {name}={value!r}; only {fixed[name]!r} is implemented")
             if name not in known | set(fixed) | self.ignored | IGNORED:
+                near = get_close_matches(name, known, n=1)
                 raise ValueError(
-                    f"config.json has {name}={value!r}, which a {self.model_type!r} model does not know"
-                    f"{did_you_mean(name, known)}; it may change what the model computes, so it is not ignored"
+                    f"config.json has {name}={value!r}, which is not implemented for a {self.model_type!r} model"
+                    + (f" (did you mean {near[0]!r}?)" if near else "")
                 )
 
 
@@ -252,12 +247,13 @@ def own_table(config: type, model_type: str, architecture: str) -> ConfigTable:
 
 
 def check_type(config: type, name: str, value: Any, theirs: str) -> None:
-    """Raise ValueError where a JSON value is not of the field's type (numbers, texts, None; others are the config's own)."""
+    """Raise ValueError where a value is not of its field's type, for fields of plain values or None."""
     hint = get_type_hints(config)[name]
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    if not all(option in (int, float, str, bool, NoneType) for option in options):
+    options = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+    if not options <= {int, float, str, bool, NoneType}:
         return
-    accepted = {*options, int} if float in options else set(options)
-    if type(value) not in accepted:
-        words = " or ".join("null" if option is NoneType else option.__name__ for option in options)
-        raise ValueError(f"config.json has {theirs}={value!r}; expected {words}")
+    if any(f.name == name and f.default is None for f in fields(config)):
+        options.add(NoneType)  # an int that the config itself fills in
+    if type(value) not in (options | {int} if float in options else options):
+        kinds = " or ".join(sorted("null" if option is NoneType else option.__name__ for option in options))
+        raise ValueError(f"config.json has {theirs}={value!r}; expected {kinds}")

@@ -247,8 +247,8 @@ class Translation(Mapping[str, Tensor]):
 def load(state: Mapping[str, Tensor], table: Table) -> Translation:
     """Their state dict in our names. The tensors may share memory with the state's.
 
-    Raises ValueError for a name that no row, or more than one, names; ValueError (when it is read) for a tensor that does
-    not split and for tied tensors that differ.
+    Raises ValueError for a name that no row, or more than one, names, and, when it is read, for a tensor that does not
+    split and for tied tensors that differ.
     """
     tree, patterns, out = Node(), {}, Translation(state)
     for row in rows(table):

@@ -1,0 +1,200 @@
+"""`Model.from_pretrained` and `model.save_pretrained`: Hugging Face folders, both ways, tensor by tensor."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.checkpoints.atomic import atomic_update
+from glassformer.checkpoints.config import ConfigTable
+from glassformer.checkpoints.folders import CONFIG, TensorFolder, read_json, weight_files, write_folder, write_json
+from glassformer.checkpoints.hub import resolve
+from glassformer.checkpoints.table import Table, Translation, load, save
+
+
+class Pretrained:
+    """For an `nn.Module` built from one config: reading and writing Hugging Face folders.
+
+    A model declares `config_table`, and `table`, or a function from its config to the table where the names depend on
+    it. Buffers that no file holds are computed when they are needed, or set by a method `reset_buffers(device)` of the
+    submodule that has them.
+    """
+
+    config: Any
+    config_table: ClassVar[ConfigTable]
+    table: ClassVar[Table | Callable[[Any], Table]]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        allow_nonfinite: bool = False,
+    ) -> Self:
+        """The model of a folder, or of a hub id (`openai-community/gpt2`), in eval mode.
+
+        Args:
+            path_or_id: a folder with `config.json` and safetensors, single or sharded; or a hub id.
+            dtype: of the parameters; None keeps the file's (its tensors must then agree).
+            device: of the parameters; None is the CPU.
+            allow_nonfinite: take NaN and infinities too.
+
+        Raises:
+            OSError: there is no such folder or model. ValueError: the folder is not one of this model, its config asks
+            for what is not implemented, or its weights are missing, damaged, or do not fit the config.
+        """
+        folder = resolve(path_or_id)
+        config = cls.config_table.load(read_config(folder, cls))
+        weights = TensorFolder(folder)
+        with torch.device("meta"):  # shapes without memory: the file's tensors become the parameters
+            model = cls(config)  # type: ignore[call-arg]
+        assert isinstance(model, nn.Module)
+        tensors = load(weights, cls._table(config))
+        check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype)
+        fill(model, tensors, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite, folder=folder)
+        return model.eval()
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        max_shard_bytes: int = 5_000_000_000,
+        special_tokens: Mapping[str, Any] | None = None,
+        digests: bool = True,
+    ) -> None:
+        """Write `config.json` and the weights so that `transformers` opens the folder.
+
+        The folder's other files stay, earlier weights in it are replaced; an error leaves them as they were.
+
+        Args:
+            folder: made if it is not there.
+            max_shard_bytes: more than this is written as several files with an index.
+            special_tokens: for `config.json`, e.g. `{"eos_token_id": 50256}`.
+            digests: write the SHA-256 of each tensor, by which a later load finds damage. Others ignore it.
+        """
+        assert isinstance(self, nn.Module)
+        folder, table = Path(folder), self._table(self.config)
+        state = self.state_dict()
+        like = dict(save({name: tensor.to("meta") for name, tensor in state.items()}, table))
+        dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+        dtype = str(dtypes.pop() if len(dtypes) == 1 else torch.float32).removeprefix("torch.")
+        config = self.config_table.save(self.config, dtype=dtype, special_tokens=special_tokens)
+        stale = weight_files(folder) if folder.is_dir() else []
+        with atomic_update(folder, last=CONFIG, stale=stale) as beside:
+            write_folder(beside, save(state, table), like, max_shard_bytes=max_shard_bytes, digests=digests)
+            write_json(beside / CONFIG, config)
+
+    @classmethod
+    def _table(cls, config: Any) -> Table:
+        return cls.table(config) if callable(cls.table) else cls.table
+
+
+def read_config(folder: Path, *openers: type[Pretrained]) -> dict[str, Any]:
+    """A folder's `config.json`. ValueError where it has none, or is of a family that none of the openers opens."""
+    if not (folder / CONFIG).is_file():
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise ValueError(f"{folder} has no {CONFIG}, so it is not a model's folder (it holds {there})")
+    attributes = read_json(folder / CONFIG)
+    family = attributes.get("model_type")
+    if family not in {opener.config_table.model_type for opener in openers}:
+        opens = ", ".join(f"{opener.__name__} opens {opener.config_table.model_type!r}" for opener in openers)
+        raise ValueError(f"{folder} holds a {family!r} model; {opens}")
+    return attributes
+
+
+def load_folder(
+    path_or_id: str | os.PathLike[str], by_architecture: Mapping[str, type[Pretrained]], **options: Any
+) -> Any:
+    """The model of a folder or hub id, its class picked by the `architectures` of its config (else its `model_type`)."""
+    folder = resolve(path_or_id)
+    classes = list(dict.fromkeys(by_architecture.values()))
+    attributes = read_config(folder, *classes)
+    for architecture in attributes.get("architectures") or ():
+        if architecture not in by_architecture:
+            raise ValueError(f"{folder} holds a {architecture}; these are opened: {', '.join(sorted(by_architecture))}")
+        return by_architecture[architecture].from_pretrained(folder, **options)
+    fitting = [cls for cls in classes if cls.config_table.model_type == attributes["model_type"]]
+    if len(fitting) > 1:
+        names = ", ".join(cls.__name__ for cls in fitting)
+        raise ValueError(f"{folder}/{CONFIG} names no architectures; use from_pretrained of one of {names}")
+    return fitting[0].from_pretrained(folder, **options)
+
+
+def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.dtype | None) -> None:
+    """Raise ValueError, before any tensor is read, where names, shapes or dtypes do not fit the model."""
+    wanted = model.state_dict()
+    if missing := [name for name in wanted if name not in found]:
+        raise ValueError(f"{folder} lacks {listed(missing)}, which its {CONFIG} asks for")
+    if unknown := [name for name in found if name not in wanted]:
+        theirs = [found.sources[name][0] for name in unknown]
+        raise ValueError(
+            f"{folder} holds {listed(theirs)} ({listed(unknown)} here), for which its {CONFIG} has no place"
+        )
+    for name, tensor in found.items():
+        theirs = found.sources[name][0]
+        if tensor.shape != wanted[name].shape:
+            raise ValueError(
+                f"{folder}: tensor {theirs!r} gives {name} the shape {tuple(tensor.shape)}, "
+                f"but by {CONFIG} it is {tuple(wanted[name].shape)}"
+            )
+        if wanted[name].is_floating_point() and (not tensor.is_floating_point() or tensor.dtype.itemsize == 1):
+            raise ValueError(
+                f"{folder}: tensor {theirs!r} is {tensor.dtype}; weights must be float16, bfloat16, 32 or 64"
+            )
+    dtypes = {tensor.dtype: found.sources[name][0] for name, tensor in found.items() if tensor.is_floating_point()}
+    if dtype is None and len(dtypes) > 1:
+        each = ", ".join(f"{name!r} is {one}" for one, name in dtypes.items())
+        raise ValueError(f"{folder} has weights of several dtypes ({each}); say which you want: dtype=torch.float32")
+
+
+def fill(
+    model: nn.Module,
+    tensors: Translation,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    allow_nonfinite: bool,
+    folder: Path,
+) -> None:
+    """Put the tensors in the places of a model built on the meta device, one by one."""
+    for name, tensor in tensors.items():
+        if not allow_nonfinite and not is_finite(tensor):
+            raise ValueError(
+                f"{folder}: tensor {tensors.sources[name][0]!r} holds NaN or infinity "
+                "(allow_nonfinite=True takes it nevertheless)"
+            )
+        put(model, name, tensor.to(device, dtype if tensor.is_floating_point() else None))
+    for module in model.modules():
+        if hasattr(module, "reset_buffers"):
+            module.reset_buffers(torch.device(device))  # type: ignore[operator]
+    everything = [*model.named_parameters(), *model.named_buffers()]
+    if empty := [name for name, tensor in everything if tensor.is_meta]:
+        raise RuntimeError(
+            f"{type(model).__name__} has {listed(empty)}, which no file fills: its module needs reset_buffers"
+        )
+
+
+def put(model: nn.Module, name: str, tensor: Tensor) -> None:
+    """Set one parameter or buffer, keeping whether it takes a gradient."""
+    path, _, leaf = name.rpartition(".")
+    module = model.get_submodule(path)
+    old = getattr(module, leaf)
+    new = nn.Parameter(tensor, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else tensor
+    setattr(module, leaf, new)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return True
+    low, high = tensor.aminmax()  # both are NaN if any is; needs no memory, unlike isfinite
+    return bool(low.isfinite() & high.isfinite())
+
+
+def listed(names: list[str]) -> str:
+    """The first three of many names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
