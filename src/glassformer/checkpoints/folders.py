@@ -80,9 +80,7 @@ def read_shards(folder: Path, index: Mapping[str, Any]) -> list[TensorFile]:
         if Path(name).name != name or "\\" in name:
             raise ValueError(f"{folder / INDEX} names the file {name!r}; only files of its own folder may be named")
         if not (folder / name).is_file():
-            raise ValueError(
-                f"{folder / INDEX} names the file {name!r}, which is missing ({len(names)} files are named)"
-            )
+            raise ValueError(f"{folder / INDEX} names {len(names)} files, of which {name!r} is missing")
     files = [TensorFile(folder / name) for name in names]
     for file in files:
         for name in file:
@@ -101,8 +99,8 @@ def no_weights(folder: Path) -> ValueError:
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         return ValueError(
-            f"{folder} has its weights in {pickles[0]}, a pickle, which can run any program when it is opened, so it is "
-            f"not; if you trust it, convert it once with transformers: "
+            f"{folder} has its weights in {pickles[0]}, a pickle, which may run a program when it is opened, so it is "
+            f"not opened; if you trust it, convert it once with transformers: "
             f"AutoModel.from_pretrained({str(folder)!r}).save_pretrained(NEW_FOLDER)"
         )
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"

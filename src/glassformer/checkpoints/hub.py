@@ -55,13 +55,13 @@ def download(hub_id: str) -> Path:
         folder = huggingface_hub.snapshot_download(repository, revision=revision or None, allow_patterns=FILES)
     except errors.GatedRepoError as error:
         raise PermissionError(
-            f"{repository!r} asks for an agreement: accept it at https://huggingface.co/{repository} and log in (hf auth login)"
+            f"{repository!r} is gated: agree at https://huggingface.co/{repository} and log in (hf auth login)"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise FileNotFoundError(f"the hub's {repository!r} has no revision {revision!r}") from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise FileNotFoundError(
-            f"there is no folder {hub_id!r} here, and no model {repository!r} on the hub (or it is private: hf auth login)"
+            f"there is no folder {hub_id!r}, and no model {repository!r} on the hub (a private one needs hf auth login)"
         ) from error
     except OSError as error:  # huggingface_hub's and httpx's network errors, and "offline and not in the cache"
         raise OSError(

@@ -55,7 +55,7 @@ class Pretrained:
             model = cls(config)  # type: ignore[call-arg]
         assert isinstance(model, nn.Module)
         tensors = load(weights, cls._table(config))
-        check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype)
+        check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype, cls._table(config))
         fill(model, tensors, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite, folder=folder)
         return model.eval()
 
@@ -78,7 +78,7 @@ class Pretrained:
             digests: write the SHA-256 of each tensor, by which a later load finds damage. Others ignore it.
         """
         assert isinstance(self, nn.Module)
-        folder, table = Path(folder), self._table(self.config)
+        folder, table = Path(folder).expanduser(), self._table(self.config)
         state = self.state_dict()
         like = dict(save({name: tensor.to("meta") for name, tensor in state.items()}, table))
         dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
@@ -110,7 +110,7 @@ def read_config(folder: Path, *openers: type[Pretrained]) -> dict[str, Any]:
 def load_folder(
     path_or_id: str | os.PathLike[str], by_architecture: Mapping[str, type[Pretrained]], **options: Any
 ) -> Any:
-    """The model of a folder or hub id, its class picked by the `architectures` of its config (else its `model_type`)."""
+    """The model of a folder or hub id, its class picked by its config's `architectures` (else by `model_type`)."""
     folder = resolve(path_or_id)
     classes = list(dict.fromkeys(by_architecture.values()))
     attributes = read_config(folder, *classes)
@@ -125,16 +125,15 @@ def load_folder(
     return fitting[0].from_pretrained(folder, **options)
 
 
-def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.dtype | None) -> None:
+def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.dtype | None, table: Table) -> None:
     """Raise ValueError, before any tensor is read, where names, shapes or dtypes do not fit the model."""
     wanted = model.state_dict()
     if missing := [name for name in wanted if name not in found]:
-        raise ValueError(f"{folder} lacks {listed(missing)}, which its {CONFIG} asks for")
+        theirs = [name for name, parts in save(wanted, table).sources.items() if set(parts) & set(missing)]
+        raise ValueError(f"{folder} lacks {listed(theirs)} (ours: {listed(missing)}), which its {CONFIG} asks for")
     if unknown := [name for name in found if name not in wanted]:
         theirs = [found.sources[name][0] for name in unknown]
-        raise ValueError(
-            f"{folder} holds {listed(theirs)} ({listed(unknown)} here), for which its {CONFIG} has no place"
-        )
+        raise ValueError(f"{folder} holds {listed(theirs)} (ours: {listed(unknown)}), more than its {CONFIG} says")
     for name, tensor in found.items():
         theirs = found.sources[name][0]
         if tensor.shape != wanted[name].shape:
@@ -143,9 +142,7 @@ def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.d
                 f"but by {CONFIG} it is {tuple(wanted[name].shape)}"
             )
         if wanted[name].is_floating_point() and (not tensor.is_floating_point() or tensor.dtype.itemsize == 1):
-            raise ValueError(
-                f"{folder}: tensor {theirs!r} is {tensor.dtype}; weights must be float16, bfloat16, 32 or 64"
-            )
+            raise ValueError(f"{folder}: tensor {theirs!r} is {tensor.dtype}; expected floats of 16, 32 or 64 bits")
     dtypes = {tensor.dtype: found.sources[name][0] for name, tensor in found.items() if tensor.is_floating_point()}
     if dtype is None and len(dtypes) > 1:
         each = ", ".join(f"{name!r} is {one}" for one, name in dtypes.items())
@@ -174,9 +171,7 @@ def fill(
             module.reset_buffers(torch.device(device))  # type: ignore[operator]
     everything = [*model.named_parameters(), *model.named_buffers()]
     if empty := [name for name, tensor in everything if tensor.is_meta]:
-        raise RuntimeError(
-            f"{type(model).__name__} has {listed(empty)}, which no file fills: its module needs reset_buffers"
-        )
+        raise RuntimeError(f"no file fills {listed(empty)} of {type(model).__name__}: its module needs reset_buffers")
 
 
 def put(model: nn.Module, name: str, tensor: Tensor) -> None:
