@@ -1,0 +1,94 @@
+"""What is done to logits before a token is chosen: small objects, `logits = processor(ids, logits)`.
+
+Each equals the one of the same meaning in `transformers`, and theirs may be used in place of ours.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+REMOVED = float("-inf")
+
+
+class LogitsProcessor(Protocol):
+    """Takes the ids so far and the next token's logits; returns the changed logits, the given ones left as they are."""
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]: ...
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty:
+    """z / penalty where z > 0, z · penalty where z < 0, for each token that has been said (Keskar et al. 2019, 4.1)."""
+
+    penalty: float
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        said = logits.gather(1, ids)
+        return logits.scatter(1, ids, torch.where(said < 0, said * self.penalty, said / self.penalty))
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """z / temperature: below 1 sharper, above 1 flatter (Ackley et al. 1985)."""
+
+    temperature: float
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        if self.temperature < 1e-3:  # the same distribution, and nothing overflows
+            logits = logits - logits.amax(-1, keepdim=True)
+        return logits / self.temperature
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Only the `k` most probable tokens stay, and whatever ties with the last of them (Fan et al. 2018, section 5.4)."""
+
+    k: int
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        smallest = logits.topk(min(self.k, logits.shape[-1])).values[:, -1:]
+        return logits.masked_fill(logits < smallest, REMOVED)
+
+
+@dataclass(frozen=True)
+class TopP:
+    """Only the smallest set of most probable tokens with mass ≥ `p` stays, one at least (Holtzman et al. 2020, 3.1).
+
+    Of tokens that tie at the edge of the set, those with the larger ids stay.
+    """
+
+    p: float
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        probabilities = logits.softmax(-1, dtype=torch.float64)
+        # The set is small as a rule, and sorting a whole vocabulary takes longer than many a model's forward pass.
+        for width in (min(256, logits.shape[-1]), logits.shape[-1]):
+            largest = probabilities.topk(width).values
+            mass = largest.cumsum(-1)
+            if bool((mass[:, -1] >= self.p).all()):
+                break
+        size = (
+            ((mass - largest) < self.p).sum(-1, keepdim=True).clamp(min=1)
+        )  # a token stays if what precedes it is < p
+        edge = logits.topk(width).values.gather(1, size - 1)
+        stays = logits >= edge
+        if bool((stays.sum(-1, keepdim=True) > size).any()):
+            ties = logits == edge
+            wanted = size - (logits > edge).sum(-1, keepdim=True)
+            rank = ties.flip(-1).cumsum(-1).flip(-1)  # 1 for the last tie, 2 for the one before it
+            stays &= ~ties | (rank <= wanted)
+        return logits.masked_fill(~stays, REMOVED)
+
+
+@dataclass(frozen=True)
+class MinP:
+    """Only tokens at least `p` times as probable as the most probable one stay (Nguyen et al. 2024, section 3)."""
+
+    p: float
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        probabilities = logits.softmax(-1)
+        return logits.masked_fill(probabilities < self.p * probabilities.amax(-1, keepdim=True), REMOVED)
