@@ -1,5 +1,7 @@
 """The key-value cache: what attention has already computed for the tokens seen so far."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -39,9 +41,9 @@ class KeyValueCache:
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
-        shape = (num_layers, 2, batch_size, num_kv_heads, capacity, head_dim)
-        self._store = torch.zeros(shape, dtype=dtype, device=device)
-        self.layers = [LayerCache(self, *layer) for layer in self._store]
+        shape = (batch_size, num_kv_heads, capacity, head_dim)
+        empty = partial(torch.zeros, shape, dtype=dtype, device=device)
+        self.layers = [LayerCache(self, empty(), empty()) for _ in range(num_layers)]
         self.capacity, self.length = capacity, 0
 
     def require(self, t: int) -> None:
@@ -64,9 +66,11 @@ class KeyValueCache:
 
     def reorder(self, rows: Int[Tensor, "b"]) -> None:
         """Row i becomes a copy of what was row `rows[i]`: beam search keeps some beams and drops others."""
-        self._store[..., : self.length, :] = self._store[:, :, rows][..., : self.length, :]
+        for layer in self.layers:
+            for held in (layer.key, layer.value):
+                held[:, :, : self.length] = held[rows, :, : self.length]
 
     @property
     def num_bytes(self) -> int:
         """Bytes allocated."""
-        return self._store.nbytes
+        return sum(layer.key.nbytes + layer.value.nbytes for layer in self.layers)

@@ -1,0 +1,33 @@
+"""The attention pattern of every head of a built model."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from glassformer.parts import Attention, kernels
+
+
+@torch.no_grad()
+def attention_weights(model: nn.Module, input_ids: Int[Tensor, "b t"]) -> dict[str, Float[Tensor, "b h t s"]]:
+    """softmax(q kᵀ · scale) of each attention layer, by the layer's name, in the order in which they ran.
+
+    Fused kernels never form these weights, so the model runs once with the reference kernel, which does, in evaluation
+    mode; both are put back afterwards. Raises ValueError for a model that has no attention.
+    """
+    seen: dict[str, Tensor] = {}
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention)}
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no attention layer to look into")
+    handles = [
+        layer.weights.register_forward_hook(lambda _module, _inputs, out, name=name: seen.__setitem__(name, out))
+        for name, layer in layers.items()
+    ]
+    was_training = model.training
+    try:
+        with kernels(model.eval(), attend="reference"):
+            model(input_ids)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return seen
