@@ -14,6 +14,7 @@ metadata, so any flipped bit is found when the tensor is read, and its tensor is
 import hashlib
 import json
 import math
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 METADATA = "__metadata__"
 DIGEST = "sha256:"  # + a tensor's name, or METADATA
 HEADER_LIMIT = 100_000_000  # bytes, as the format's own library has it
+MAPPED = 1_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,18 @@ class Entry:
 def described(dtype: torch.dtype, shape: tuple[int, ...]) -> Any:
     """A hash that has taken in what the bytes alone do not say."""
     return hashlib.sha256(f"{NAMES[dtype]} {list(shape)}\n".encode())
+
+
+def room(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    """An empty tensor; a large one in a mapping of its own, which goes back to the system whole when it is let go.
+
+    On the heap, tensors that are transposed while loading leave holes between the parameters that stay: 1.2 × the
+    weights of GPT-2 instead of 1.02 ×.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < MAPPED:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype).view(shape)
 
 
 def raw(tensor: Tensor) -> memoryview:
@@ -107,7 +121,7 @@ class TensorFile(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         entry = self.entries[name]
-        tensor = torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
+        tensor = room(entry.dtype, entry.shape)
         with self.path.open("rb") as file:
             file.seek(entry.begin)
             read = file.readinto(raw(tensor))

@@ -63,9 +63,11 @@ def download(hub_id: str) -> Path:
         raise FileNotFoundError(
             f"there is no folder {hub_id!r}, and no model {repository!r} on the hub (a private one needs hf auth login)"
         ) from error
-    except OSError as error:  # huggingface_hub's and httpx's network errors, and "offline and not in the cache"
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise OSError(
             f"there is no folder {hub_id!r} here, the Hugging Face hub cannot be reached, and its cache does not hold "
             f"{repository!r}; connect, or give a folder"
         ) from error
+    except (OSError, errors.HTTPError, errors.XetDownloadError) as error:
+        raise OSError(f"the download of {repository!r} from the Hugging Face hub failed: {error}") from error
     return Path(folder)

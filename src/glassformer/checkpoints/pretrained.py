@@ -12,6 +12,7 @@ from glassformer.checkpoints.atomic import atomic_update
 from glassformer.checkpoints.config import ConfigTable
 from glassformer.checkpoints.folders import CONFIG, TensorFolder, read_json, weight_files, write_folder, write_json
 from glassformer.checkpoints.hub import resolve
+from glassformer.checkpoints.skeleton import skeleton
 from glassformer.checkpoints.table import Table, Translation, load, save
 
 
@@ -51,9 +52,7 @@ class Pretrained:
         folder = resolve(path_or_id)
         config = cls.config_table.load(read_config(folder, cls))
         weights = TensorFolder(folder)
-        with torch.device("meta"):  # shapes without memory: the file's tensors become the parameters
-            model = cls(config)  # type: ignore[call-arg]
-        assert isinstance(model, nn.Module)
+        model: Any = skeleton(lambda: cls(config))  # type: ignore[call-arg]  # the file's tensors become its parameters
         tensors = load(weights, cls._table(config))
         check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype, cls._table(config))
         fill(model, tensors, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite, folder=folder)
