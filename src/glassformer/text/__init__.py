@@ -1,0 +1,69 @@
+"""Text in and out: corpora, tokenizers, token files, loaders.
+
+Names load on first use (PEP 562): corpora and tokenizers need only the standard library, token files NumPy,
+and torch comes with the loaders alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from glassformer.text.bpe import BPETokenizer
+    from glassformer.text.characters import ByteTokenizer, CharacterTokenizer
+    from glassformer.text.choose import load_tokenizer, train_tokenizer
+    from glassformer.text.corpus import Corpus, load_corpus
+    from glassformer.text.fast import FastTokenizer, TiktokenTokenizer
+    from glassformer.text.loader import Batch, SequentialLoader, TokenLoader
+    from glassformer.text.suggest import did_you_mean
+    from glassformer.text.tokenizer import StreamDecoder, Tokenizer
+    from glassformer.text.tokens import TokenFile, cached_tokens
+
+_HOMES = {
+    "BPETokenizer": "bpe",
+    "Batch": "loader",
+    "ByteTokenizer": "characters",
+    "CharacterTokenizer": "characters",
+    "Corpus": "corpus",
+    "FastTokenizer": "fast",
+    "SequentialLoader": "loader",
+    "StreamDecoder": "tokenizer",
+    "TiktokenTokenizer": "fast",
+    "TokenFile": "tokens",
+    "TokenLoader": "loader",
+    "Tokenizer": "tokenizer",
+    "cached_tokens": "tokens",
+    "did_you_mean": "suggest",
+    "load_corpus": "corpus",
+    "load_tokenizer": "choose",
+    "train_tokenizer": "choose",
+}
+
+__all__ = [
+    "BPETokenizer",
+    "Batch",
+    "ByteTokenizer",
+    "CharacterTokenizer",
+    "Corpus",
+    "FastTokenizer",
+    "SequentialLoader",
+    "StreamDecoder",
+    "TiktokenTokenizer",
+    "TokenFile",
+    "TokenLoader",
+    "Tokenizer",
+    "cached_tokens",
+    "did_you_mean",
+    "load_corpus",
+    "load_tokenizer",
+    "train_tokenizer",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

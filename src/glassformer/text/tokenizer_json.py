@@ -1,0 +1,161 @@
+"""Hugging Face's `tokenizer.json` for byte-level BPE, in both directions.
+
+In the file a byte is written as a visible character (`BYTE_TO_CHARACTER`; " the" is "Ġthe"). What is written here is
+opened by `tokenizers.Tokenizer.from_file`; what is read may say nothing that our tokenizer would not do.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassformer.text.bpe import BYTE_TO_CHARACTER, CHARACTER_TO_BYTE, BPETokenizer
+
+# What each part of the file may say: every other key or value is refused by name. `...` allows any value:
+# offsets are not computed here, and with all 256 bytes in the vocabulary no token is ever unknown.
+_BYTE_LEVEL = {"type": ["ByteLevel"], "add_prefix_space": ..., "trim_offsets": ..., "use_regex": ...}
+_ALLOWED: dict[str, dict[str, Any]] = {
+    "": {
+        "version": ...,
+        "truncation": [None],
+        "padding": [None],
+        "added_tokens": ...,
+        "normalizer": [None],
+        "pre_tokenizer": ...,
+        "post_processor": ...,
+        "decoder": ...,
+        "model": ...,
+    },
+    "pre_tokenizer": _BYTE_LEVEL | {"add_prefix_space": [False], "use_regex": [True]},
+    "post_processor": _BYTE_LEVEL,
+    "decoder": _BYTE_LEVEL,
+    "model": {
+        "type": ["BPE"],
+        "dropout": [None, 0.0],
+        "unk_token": ...,
+        "continuing_subword_prefix": [None, ""],
+        "end_of_word_suffix": [None, ""],
+        "fuse_unk": ...,
+        "byte_fallback": [False],
+        "ignore_merges": [False],
+        "vocab": ...,
+        "merges": ...,
+    },
+    "added_tokens": {
+        "id": ...,
+        "content": ...,
+        "single_word": [False],
+        "lstrip": [False],
+        "rstrip": [False],
+        "normalized": ...,
+        "special": ...,
+    },
+}
+
+
+def dump_tokenizer(tokenizer: BPETokenizer) -> str:
+    """The text of a `tokenizer.json` for `tokenizer`."""
+    shown = {_show(token): index for token, index in tokenizer.vocabulary.items()} | tokenizer.added_tokens
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    content = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": index, "content": token, **plain, "special": token in tokenizer.special_tokens}
+            for token, index in sorted(tokenizer.added_tokens.items(), key=lambda item: item[1])
+        ],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": dict(sorted(shown.items(), key=lambda item: item[1])),
+            "merges": [[_show(left), _show(right)] for left, right in tokenizer.merges],
+        },
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def read_tokenizer_json(path: str | Path) -> BPETokenizer:
+    """The tokenizer that a `tokenizer.json` describes.
+
+    Raises:
+        ValueError: the file is damaged, or asks for something that is not implemented here, which is named.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    try:
+        return _parse(content)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]!r} is missing") from error
+
+
+def _parse(content: Any) -> BPETokenizer:
+    _check("", content)
+    model, decoder, cutter = content["model"], content["decoder"], content["pre_tokenizer"]
+    _check("pre_tokenizer", {"use_regex": True, "add_prefix_space": True, **(cutter or {"type": None})})
+    _check("decoder", decoder or {"type": None})
+    _check("model", {"type": None, **model})
+    if content.get("post_processor") is not None:
+        _check("post_processor", content["post_processor"])
+    added: dict[str, int] = {}
+    special, normalized = [], set()
+    for token in content.get("added_tokens") or []:
+        _check("added_tokens", token)
+        added[token["content"]] = token["id"]
+        normalized.add(bool(token.get("normalized", False)))
+        if token.get("special", False):
+            special.append(token["content"])
+    if len(normalized) > 1:
+        raise ValueError("added_tokens of both kinds, normalized and not, are not implemented here")
+    vocabulary: dict[bytes, int] = {}
+    for shown, index in model["vocab"].items():
+        if not isinstance(index, int) or index < 0:
+            raise ValueError(f"token {shown!r} has the id {index!r}, which is not a number from 0 on")
+        if added.get(shown) == index and not CHARACTER_TO_BYTE.keys() >= set(shown):
+            continue  # stands in the vocabulary too, but is never made by merges
+        vocabulary[_hide(shown)] = index
+    merges = []
+    for merge in model["merges"]:
+        left, right = merge.split(" ") if isinstance(merge, str) else merge
+        merges.append((_hide(left), _hide(right)))
+    return BPETokenizer(vocabulary, merges, added_tokens=added, special_tokens=special)
+
+
+def _check(part: str, content: Any) -> None:
+    """Refuses what the part says beyond `_ALLOWED`."""
+    place = f"{part}." if part else ""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{part or 'the file'} is not a JSON object")
+    for key, value in content.items():
+        allowed = _ALLOWED[part].get(key, [])
+        if allowed is not ... and value not in allowed:
+            said = json.dumps(value, ensure_ascii=False)
+            raise ValueError(f"{place}{key} = {said[:60]} is not implemented here: only byte-level BPE as in GPT-2 is")
+
+
+def _show(token: bytes) -> str:
+    return "".join([BYTE_TO_CHARACTER[byte] for byte in token])
+
+
+def _hide(shown: str) -> bytes:
+    try:
+        return bytes([CHARACTER_TO_BYTE[character] for character in shown])
+    except KeyError as error:
+        raise ValueError(f"token {shown!r} is not byte-level: no byte is written as {error.args[0]!r}") from error
