@@ -1,5 +1,83 @@
-"""Beam search."""
+"""Beam search: at each step keep the few continuations that are most probable as a whole."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from glassformer.generation.choose import check_finite
+from glassformer.generation.options import GenerationOptions
+
+NEVER = float("-inf")
 
 
-def beam_search(*args):
-    raise NotImplementedError
+@torch.inference_mode()
+def beam_search(
+    model: Any,
+    prompts: Int[Tensor, "b t"],
+    present: Bool[Tensor, "b s"] | None,
+    options: GenerationOptions,
+    new: int,
+) -> Int[Tensor, "b s"]:
+    """The `num_return_sequences` best continuations of each prompt, best first: (b · num_return_sequences, s).
+
+    A hypothesis has ended when it has said an end token or is `new` tokens long. It is worth log p divided by its
+    length, in new tokens, to the power of `length_penalty`. A prompt's search is over when as many hypotheses have
+    ended as there are beams and, unless `early_stopping`, no open one is worth more, by its present length, than the
+    worst of them. The rule is that of `transformers`.
+    """
+    (b, t), n, total = prompts.shape, options.num_beams, prompts.shape[1] + new
+    processors, eos = options.logits_processors(), torch.tensor(options.eos_tokens, device=prompts.device)
+    open_ids = prompts.new_full((b, n, total), options.padding)
+    open_ids[:, :, :t] = prompts[:, None]
+    open_scores = torch.full((b, n), NEVER, device=prompts.device)
+    open_scores[:, 0] = 0.0  # all beams begin equal: only one of them may be continued
+    ended_ids, ended_scores = open_ids.clone(), torch.full_like(open_scores, NEVER)
+    ended_lengths = torch.full((b, n), t, device=prompts.device)
+    searching = torch.ones(b, 1, dtype=torch.bool, device=prompts.device)
+    present = None if present is None else present.repeat_interleave(n, 0)
+    identity = torch.arange(b * n, device=prompts.device)
+    cache, fed = model.new_cache(b * n, total), 0
+    for length in range(t, total):
+        ids = open_ids.flatten(0, 1)[:, :length]
+        mask = None if present is None else present[:, :length]
+        logits = model.head(model.hidden(ids[:, fed:], mask, cache=cache)[:, -1]).float()
+        check_finite(logits)
+        fed, log_p = length, logits.log_softmax(-1)
+        for processor in processors:
+            log_p = processor(ids, log_p)
+        # (1 + number of end tokens) · n candidates: if all ends are among them, n are left to go on.
+        scores, beams, tokens = _best(log_p.unflatten(0, (b, n)) + open_scores[..., None], max(2, 1 + len(eos)) * n)
+        candidates = _rows(open_ids, beams)
+        candidates[:, :, length] = tokens
+        power = float(length + 1 - t) ** options.length_penalty
+        ends = torch.isin(tokens, eos) if length + 1 < total else torch.ones_like(tokens, dtype=torch.bool)
+        counts = ends & searching
+        counts[:, n:] = False  # an end that is not among the n best candidates is dropped
+        worth = torch.where(counts, scores / power, NEVER)
+        ended_scores, best = torch.cat([ended_scores, worth], 1).topk(n)
+        ended_ids = _rows(torch.cat([ended_ids, candidates], 1), best)
+        ended_lengths = torch.cat([ended_lengths, torch.full_like(tokens, length + 1)], 1).gather(1, best)
+        open_scores, best = torch.where(ends, NEVER, scores).topk(n)
+        open_ids = _rows(candidates, best)
+        full = (ended_scores > NEVER).all(-1, keepdim=True)
+        better = open_scores[:, :1] / power > ended_scores[:, -1:]
+        searching &= ~full if options.early_stopping else ~full | better
+        if not bool(searching.any()):
+            break
+        rows = (beams.gather(1, best) + identity[::n, None]).flatten()
+        if not torch.equal(rows, identity):
+            cache.reorder(rows)
+    kept = options.num_return_sequences
+    return ended_ids[:, :kept].flatten(0, 1)[:, : int(ended_lengths[:, :kept].max())]
+
+
+def _best(scores: Float[Tensor, "b n v"], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` largest of all beams together: their scores, beams and tokens, (b, count) each."""
+    values, places = scores.flatten(1).topk(min(count, scores[0].numel()))
+    return values, places // scores.shape[-1], places % scores.shape[-1]
+
+
+def _rows(ids: Int[Tensor, "b n s"], beams: Int[Tensor, "b m"]) -> Int[Tensor, "b m s"]:
+    return ids.take_along_dim(beams[..., None], 1)

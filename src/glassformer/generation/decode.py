@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.generation.beam import beam_search
+from glassformer.generation.choose import draw, most_probable, uniforms
 from glassformer.generation.options import GenerationOptions, make_options
 from glassformer.generation.prompt import Prompts, batch_prompts
 
@@ -64,7 +65,7 @@ def generate(
             `num_beams`, `eos_token_id`, `pad_token_id`, `seed`, …
 
     Raises:
-        ValueError, TypeError: for an empty prompt, ids outside the vocabulary, more tokens than the model has positions,
+        ValueError, TypeError: for an empty prompt, ids outside the vocabulary, more tokens than there are positions,
             options that are out of range, contradict each other, or do not exist.
     """
     run = _prepare(model, input_ids, attention_mask, generator, make_options(options, changes))
@@ -72,11 +73,13 @@ def generate(
         if on_token is not None:
             raise ValueError(f"on_token with num_beams={run.options.num_beams}: beams are known only at the end")
         with evaluating(model):
-            return beam_search(model, run.ids[:, : run.length], run.present, run.options, run.new)
+            prompts, new = run.ids.split([run.length, run.ids.shape[1] - run.length], 1)
+            found = beam_search(model, prompts, run.present, run.options, new.shape[1])
+        return run.restored(found.clone())  # a clone made here is no inference tensor: gradients may pass by it
     for token in _steps(run):
         if on_token is not None:
             on_token(token)
-    return run.ids[:, : run.length]
+    return run.restored(run.ids[:, : run.length])
 
 
 def stream(
@@ -88,7 +91,7 @@ def stream(
     options: GenerationOptions | None = None,
     **changes: Any,
 ) -> Iterator[Int[Tensor, "b"]]:
-    """`generate`, step by step: yields the new ids of all rows, (b), as each is known. Raises at the call, not later."""
+    """`generate`, step by step: yields the new ids of all rows, (b), as they are known. Raises at the call."""
     run = _prepare(model, input_ids, attention_mask, generator, make_options(options, changes))
     if run.options.num_beams > 1:
         raise ValueError(f"num_beams={run.options.num_beams} cannot be streamed: beams are known only at the end")
@@ -97,18 +100,24 @@ def stream(
 
 @dataclass
 class Run:
-    """One call of `generate`, as it stands: `ids` is filled up to `length`."""
+    """One call of `generate` as it stands. What is processed is `ids`, filled up to `length`.
+
+    Where a prompt has padding, its first real token stands in `ids`: a processor that looks at what has been said sees
+    no padding. The model is told by `present`.
+    """
 
     model: Generative
     options: GenerationOptions
+    prompt: Int[Tensor, "b t"]  # as given
     ids: Int[Tensor, "b s"]
     present: Bool[Tensor, "b s"] | None  # None: no padding
     length: int
     uniforms: Float[Tensor, "b n"] | None  # None: greedy
 
-    @property
-    def new(self) -> int:
-        return self.ids.shape[1] - self.length
+    def restored(self, ids: Int[Tensor, "b s"]) -> Int[Tensor, "b s"]:
+        """`ids` with the prompts as they were given."""
+        prompt = self.prompt.repeat_interleave(ids.shape[0] // self.prompt.shape[0], 0)
+        return ids if self.present is None else torch.cat([prompt, ids[:, prompt.shape[1] :]], 1)
 
 
 def _prepare(
@@ -118,57 +127,41 @@ def _prepare(
     generator: torch.Generator | None,
     options: GenerationOptions,
 ) -> Run:
-    config, device = model.config, next(model.parameters()).device
+    vocab_size, device = model.config.vocab_size, next(model.parameters()).device
     for name, token in (*(("eos_token_id", eos) for eos in options.eos_tokens), ("pad_token_id", options.padding)):
-        if not 0 <= token < config.vocab_size:
-            raise ValueError(
-                f"{name} is {token}; the vocabulary has {config.vocab_size} ids, 0 to {config.vocab_size - 1}"
-            )
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"{name} is {token}; the vocabulary has {vocab_size} ids, 0 to {vocab_size - 1}")
     prompt, present = batch_prompts(
-        input_ids, attention_mask, vocab_size=config.vocab_size, padding=options.padding, device=device
+        input_ids, attention_mask, vocab_size=vocab_size, padding=options.padding, device=device
     )
     length = prompt.shape[1]
     new = _new_tokens(model, length, options)
-    if options.num_beams == 1 and options.num_return_sequences > 1:
+    if options.num_beams == 1:
         prompt = prompt.repeat_interleave(options.num_return_sequences, 0)
         present = None if present is None else present.repeat_interleave(options.num_return_sequences, 0)
     rows = prompt.shape[0]
     ids = prompt.new_full((rows, length + new), options.padding)
     ids[:, :length] = prompt
     if present is not None:
+        first = present.int().argmax(-1, keepdim=True)
+        ids[:, :length] = torch.where(present, prompt, prompt.gather(1, first))
         present = torch.cat([present, present.new_ones(rows, new)], 1)
-    uniforms = _uniforms(rows, new, options.seed, generator).to(device) if options.samples else None
-    return Run(model, options, ids, present, length, uniforms)
+    draws = uniforms(rows, new, options.seed, generator).to(device) if options.samples else None
+    return Run(model, options, prompt, ids, present, length, draws)
 
 
 def _new_tokens(model: Generative, length: int, options: GenerationOptions) -> int:
     """How many tokens to add; ValueError where that is none, or more than the model has positions."""
-    new = options.max_new_tokens
-    if new is None:
-        assert options.max_length is not None
-        new = options.max_length - length
-        if new < 1:
-            raise ValueError(f"max_length is {options.max_length}, and the prompt alone has {length} tokens; give a larger "
-                             f"max_length, or max_new_tokens")  # fmt: skip
+    new = (options.max_length or 0) - length if options.max_new_tokens is None else options.max_new_tokens
+    if new < 1:
+        raise ValueError(f"max_length is {options.max_length}, and the prompt alone has {length} tokens; give a larger "
+                         f"max_length, or max_new_tokens")  # fmt: skip
     limit = model.config.max_positions
-    if model.has_position_table and length + new > limit and not (options.slide_context and length <= limit):
-        raise ValueError(f"a prompt of {length} tokens and {new} new ones exceed the model's {limit} positions; ask for "
-                         f"at most {max(0, limit - length)} new tokens, or shorten the prompt, or set slide_context=True"
-                         )  # fmt: skip
-    return new
-
-
-def _uniforms(rows: int, steps: int, seed: int | None, generator: torch.Generator | None) -> Float[Tensor, "b n"]:
-    """Each row's draws, in [0, 1), from a generator of its own: what a row draws depends on its seed alone."""
-    if seed is not None:
-        seeds = [seed + row for row in range(rows)]
-    else:
-        device = "cpu" if generator is None else generator.device
-        seeds = torch.randint(2**62, (rows,), generator=generator, device=device).tolist()
-    draws = [
-        torch.rand(steps, generator=torch.Generator().manual_seed(seed % 2**63), dtype=torch.float64) for seed in seeds
-    ]
-    return torch.stack(draws) * (1 - 2**-52)  # so that u · total stays below the total after rounding
+    if not model.has_position_table or length + new <= limit or (options.slide_context and length <= limit):
+        return new
+    raise ValueError(f"a prompt of {length} tokens and {new} new ones exceed the model's {limit} positions; ask for at "
+                     f"most {max(0, limit - length)} new tokens, shorten the prompt, or set slide_context=True"
+                     )  # fmt: skip
 
 
 def _steps(run: Run) -> Iterator[Int[Tensor, "b"]]:
@@ -177,69 +170,35 @@ def _steps(run: Run) -> Iterator[Int[Tensor, "b"]]:
     rows, total = ids.shape
     limit = model.config.max_positions if options.slide_context and model.has_position_table else total
     processors = options.logits_processors()
-    said = _without_padding(ids, run.present) if processors else ids
     eos = torch.tensor(options.eos_tokens, device=ids.device)
     done = torch.zeros(rows, dtype=torch.bool, device=ids.device)
+    first, fed = 0, 0  # the context begins at `first`; what stands between it and `fed` is in the cache
     with evaluating(model):
         with torch.inference_mode():
             cache = model.new_cache(rows, min(total, limit))
-        first, fed = 0, 0  # the context begins at `first`; what is before `fed` is in the cache
         while run.length < total:
             length = run.length
-            with torch.inference_mode():
+            with torch.inference_mode():  # not around the yield: it would hold for the caller too
                 if length - first > limit:
                     first = fed = length - max(1, limit // 2)
                     cache.truncate(0)
                 mask = None if run.present is None else run.present[:, first:length]
                 logits = model.head(model.hidden(ids[:, fed:length], mask, cache=cache)[:, -1])
                 fed = length
+                if processors:
+                    logits = logits.float()
                 for processor in processors:
-                    logits = processor(said[:, :length], logits.float())
-                if run.uniforms is None:
-                    token = most_probable(logits)
-                else:
-                    token = draw(logits, run.uniforms[:, length - start])
-                if len(eos):
+                    logits = processor(ids[:, :length], logits)
+                draws = run.uniforms
+                token = most_probable(logits) if draws is None else draw(logits, draws[:, length - start])
+                if options.eos_tokens:
                     token = token.where(~done, options.padding)
                     done |= torch.isin(token, eos)
                 ids[:, length] = token
-                if said is not ids:
-                    said[:, length] = token
             run.length += 1
             yield ids[:, length]
-            if len(eos) and bool(done.all()):
+            if options.eos_tokens and bool(done.all()):
                 return
-
-
-def most_probable(logits: Float[Tensor, "b v"]) -> Int[Tensor, "b"]:
-    """The id of the largest logit of each row; of equals, the smallest id. ValueError where no logit is finite."""
-    _check_finite(logits)
-    return logits.argmax(-1)
-
-
-def draw(logits: Float[Tensor, "b v"], uniform: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
-    """The id at which the cumulative distribution of softmax(logits) passes `uniform`, in [0, 1)."""
-    _check_finite(logits)
-    cumulative = logits.softmax(-1, dtype=torch.float64).cumsum(-1)
-    return torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
-
-
-def _check_finite(logits: Float[Tensor, "b v"]) -> None:
-    best = logits.amax(-1)  # NaN where any logit is
-    if not bool(best.isfinite().all()):
-        row = int((~best.isfinite()).nonzero()[0])
-        raise ValueError(
-            f"the largest logit of row {row} is {best[row].item()}: no token can be chosen; "
-            f"the model's weights may be damaged, or a processor removed every token"
-        )
-
-
-def _without_padding(ids: Int[Tensor, "b s"], present: Bool[Tensor, "b s"] | None) -> Int[Tensor, "b s"]:
-    """`ids` with a row's first real token in place of its padding: what processors take for having been said."""
-    if present is None:
-        return ids
-    first = present.int().argmax(-1, keepdim=True)
-    return torch.where(present, ids, ids.gather(1, first))
 
 
 @contextmanager

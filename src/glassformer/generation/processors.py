@@ -44,7 +44,7 @@ class Temperature:
 
 @dataclass(frozen=True)
 class TopK:
-    """Only the `k` most probable tokens stay, and whatever ties with the last of them (Fan et al. 2018, section 5.4)."""
+    """Only the `k` most probable tokens stay, with all that tie with the last of them (Fan et al. 2018, 5.4)."""
 
     k: int
 

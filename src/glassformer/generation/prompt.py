@@ -1,6 +1,7 @@
 """Prompts, as they come, made into one batch: checked, and padded on the left where their lengths differ."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -22,16 +23,14 @@ def batch_prompts(
     `prompts` is a tensor (b, t) or (t), one list of ids, or a list of such lists, of any lengths.
 
     Raises:
-        ValueError: for an empty prompt, an id outside the vocabulary, a mask of another shape or with padding at the end.
+        ValueError: for an empty prompt, an id outside the vocabulary, a mask of another shape, or padding at the end.
         TypeError: for ids that are not integers.
     """
     if isinstance(prompts, Tensor):
         ids, present = _from_tensor(prompts), None
     else:
         if attention_mask is not None:
-            raise ValueError(
-                "attention_mask is given beside lists of ids; it goes with a tensor, lists are padded here"
-            )
+            raise ValueError("attention_mask goes with a tensor of ids; lists of ids are padded here")
         ids, present = _from_lists(prompts, padding)
     if attention_mask is not None:
         present = _from_mask(attention_mask, ids)
@@ -59,7 +58,8 @@ def _from_lists(prompts: Sequence[int] | Sequence[Sequence[int]], padding: int) 
     if isinstance(prompts, str):
         raise TypeError("the prompt is text; encode it with the model's tokenizer, or use generate_text")
     nested = len(prompts) > 0 and not isinstance(prompts[0], int)
-    rows: list[list[int]] = [[*map(_as_id, row)] for row in (prompts if nested else [prompts])]  # type: ignore[arg-type]
+    nests: Any = prompts if nested else [prompts]
+    rows = [[_as_id(value) for value in row] for row in nests]
     for i, row in enumerate(rows):
         if not row:
             raise ValueError(f"prompt {i} is empty; give at least one token to continue")
@@ -69,20 +69,18 @@ def _from_lists(prompts: Sequence[int] | Sequence[Sequence[int]], padding: int) 
     return ids, torch.arange(longest) >= longest - lengths
 
 
-def _as_id(value: object) -> int:
+def _as_id(value: Any) -> int:
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
         return int(value)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"a prompt holds {value!r}, a {type(value).__name__}; expected token ids (int)")
-    return value.__index__()  # type: ignore[attr-defined, union-attr]
+    return value.__index__()
 
 
 def _from_mask(mask: Tensor, ids: Tensor) -> Bool[Tensor, "b t"]:
     mask = mask[None] if mask.ndim == 1 else mask
     if mask.shape != ids.shape:
-        raise ValueError(
-            f"attention_mask has shape {tuple(mask.shape)}; expected that of input_ids, {tuple(ids.shape)}"
-        )
+        raise ValueError(f"attention_mask has shape {tuple(mask.shape)}; expected {tuple(ids.shape)}, as input_ids")
     present = mask.to(ids.device) != 0
     for row in (~present[:, -1]).nonzero()[:, 0].tolist():
         if not bool(present[row].any()):
