@@ -19,7 +19,7 @@ def beam_search(
     present: Bool[Tensor, "b s"] | None,
     options: GenerationOptions,
     new: int,
-) -> Int[Tensor, "b s"]:
+) -> Int[Tensor, "rows n"]:
     """The `num_return_sequences` best continuations of each prompt, best first: (b · num_return_sequences, s).
 
     A hypothesis has ended when it has said an end token or is `new` tokens long. It is worth log p divided by its

@@ -44,12 +44,12 @@ def generate(
     model: Generative,
     input_ids: Prompts,
     *,
-    attention_mask: Shaped[Tensor, "b t"] | None = None,
+    attention_mask: Shaped[Tensor, "*b t"] | None = None,
     generator: torch.Generator | None = None,
     on_token: Callable[[Int[Tensor, "b"]], object] | None = None,
     options: GenerationOptions | None = None,
     **changes: Any,
-) -> Int[Tensor, "b s"]:
+) -> Int[Tensor, "rows s"]:
     """Continue each prompt; returns prompts and continuations, (b · num_return_sequences, prompt + new).
 
     >>> model.generate([[1, 2, 3], [4]], max_new_tokens=20, do_sample=True, temperature=0.8, top_k=40, seed=0)
@@ -86,7 +86,7 @@ def stream(
     model: Generative,
     input_ids: Prompts,
     *,
-    attention_mask: Shaped[Tensor, "b t"] | None = None,
+    attention_mask: Shaped[Tensor, "*b t"] | None = None,
     generator: torch.Generator | None = None,
     options: GenerationOptions | None = None,
     **changes: Any,
@@ -114,7 +114,7 @@ class Run:
     length: int
     uniforms: Float[Tensor, "b n"] | None  # None: greedy
 
-    def restored(self, ids: Int[Tensor, "b s"]) -> Int[Tensor, "b s"]:
+    def restored(self, ids: Int[Tensor, "rows n"]) -> Int[Tensor, "rows n"]:
         """`ids` with the prompts as they were given."""
         prompt = self.prompt.repeat_interleave(ids.shape[0] // self.prompt.shape[0], 0)
         return ids if self.present is None else torch.cat([prompt, ids[:, prompt.shape[1] :]], 1)

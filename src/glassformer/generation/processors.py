@@ -38,7 +38,7 @@ class Temperature:
 
     def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
         if self.temperature < 1e-3:  # the same distribution, and nothing overflows
-            logits = logits - logits.amax(-1, keepdim=True)
+            return (logits - logits.amax(-1, keepdim=True)) / max(self.temperature, 1e-30)
         return logits / self.temperature
 
 
@@ -57,7 +57,7 @@ class TopK:
 class TopP:
     """Only the smallest set of most probable tokens with mass ≥ `p` stays, one at least (Holtzman et al. 2020, 3.1).
 
-    Of tokens that tie at the edge of the set, those with the larger ids stay.
+    Of tokens that tie at the edge of the set, those with the smaller ids stay: p = 0 is greedy search.
     """
 
     p: float
@@ -78,8 +78,7 @@ class TopP:
         if bool((stays.sum(-1, keepdim=True) > size).any()):
             ties = logits == edge
             wanted = size - (logits > edge).sum(-1, keepdim=True)
-            rank = ties.flip(-1).cumsum(-1).flip(-1)  # 1 for the last tie, 2 for the one before it
-            stays &= ~ties | (rank <= wanted)
+            stays &= ~ties | (ties.cumsum(-1) <= wanted)
         return logits.masked_fill(~stays, REMOVED)
 
 

@@ -12,7 +12,7 @@ Prompts = Tensor | Sequence[int] | Sequence[Sequence[int]]
 
 def batch_prompts(
     prompts: Prompts,
-    attention_mask: Shaped[Tensor, "b t"] | None,
+    attention_mask: Shaped[Tensor, "*b t"] | None,
     *,
     vocab_size: int,
     padding: int,

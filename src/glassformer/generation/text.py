@@ -102,7 +102,10 @@ def _pieces(
 
 
 class StopStrings:
-    """Passes text on up to the first of some strings, holding back what may be the beginning of one."""
+    """Passes text on up to the first of some strings, holding back what may be the beginning of one.
+
+    The first is the one that is complete first; of those complete at the same character, the longest.
+    """
 
     def __init__(self, strings: Sequence[str]) -> None:
         self.strings, self.found, self._held = tuple(strings), False, ""
@@ -112,9 +115,9 @@ class StopStrings:
         if self.found:
             return ""
         self._held += text
-        places = [place for string in self.strings if (place := self._held.find(string)) >= 0]
+        places = [(place + len(string), place) for string in self.strings if (place := self._held.find(string)) >= 0]
         if places:
-            self.found, end = True, min(places)
+            self.found, end = True, min(places)[1]
         else:
             end = len(self._held) - max((self._overlap(string) for string in self.strings), default=0)
         given, self._held = self._held[:end], self._held[end:]
