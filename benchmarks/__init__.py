@@ -1,0 +1,1 @@
+"""Speed and memory, paired with the peers: `python -m benchmarks` or `make bench`."""
