@@ -1,0 +1,88 @@
+"""The linear product y = x Wᵀ + b and the kernels that compute it.
+
+A kernel is an object held by one layer: it may keep a packed copy of that layer's weight, which it makes again whenever
+the weight changes. It decides how the product is computed; the parameters of the layer stay plain.
+
+    reference   F.linear                                            every dtype and device
+    onednn      oneDNN, packed for inference, with gradients        float32, bfloat16 on the CPU
+    measured    the faster of the two on this machine, measured once    as reference
+    bfloat16    a packed bfloat16 copy of the weight                inference on the CPU
+    int8        one scale per row of W, bfloat16 activations        inference on the CPU
+    int4        a scale and a zero per group of 32, the same        inference on the CPU
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from glassformer.ops import machine
+from glassformer.ops.linear_onednn import OneDNN, traced, train, working_dtype
+from glassformer.text.suggest import did_you_mean
+
+
+class LinearKernel(Protocol):
+    """Computes y = x Wᵀ + b in the dtype of x (under autocast: in autocast's, as F.linear does)."""
+
+    def __call__(
+        self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
+    ) -> Float[Tensor, "*rows o"]: ...
+
+
+class Reference:
+    """y = x Wᵀ + b by torch.nn.functional.linear: every dtype, every device."""
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def forget(self) -> None:
+        """It holds nothing."""
+
+
+class Measured:
+    """The faster of `reference` and `onednn` on this machine: for one row, for many and with gradients, by size.
+
+    What is faster was measured once and is kept in the user's cache folder (see `ops/machine.py`); `glassformer doctor`
+    shows it. What oneDNN does not take (other dtypes and devices, tensor subclasses) goes to the reference.
+    """
+
+    def __init__(self) -> None:
+        self._onednn = OneDNN()
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if traced():
+            return F.linear(x, weight, bias)
+        dtype = working_dtype(x, weight)
+        if dtype is None:
+            return F.linear(x, weight, bias)
+        work = x.numel() * weight.shape[0]  # multiply-adds
+        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+            if work >= machine.onednn_pays_from(dtype, "training"):
+                return train(x, weight, bias, dtype)
+        elif work >= machine.onednn_pays_from(dtype, "one row" if x.numel() == weight.shape[-1] else "many rows"):
+            return self._onednn.infer(x, weight, bias, dtype)
+        return F.linear(x, weight, bias)
+
+    def forget(self) -> None:
+        """Drop the packed copy; the next call packs anew."""
+        self._onednn.forget()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
+LINEAR: dict[str, Callable[[], LinearKernel]] = {
+    "measured": Measured,
+    "reference": Reference,
+    "onednn": OneDNN,
+}
+
+
+def linear_kernel(name: str = "measured") -> LinearKernel:
+    """A new kernel for one layer. Raises ValueError for an unknown name."""
+    if name not in LINEAR:
+        raise ValueError(f"unknown linear kernel {name!r}{did_you_mean(name, LINEAR)}; there are {', '.join(LINEAR)}")
+    return LINEAR[name]()

@@ -1,0 +1,214 @@
+"""The linear product through oneDNN (github.com/uxlfoundation/oneDNN), packed or with gradients.
+
+PyTorch sends a float32 product on the CPU to MKL, which is slow on CPUs that Intel did not make; oneDNN, which ships
+inside PyTorch and serves its bfloat16, is about twice as fast there. It is reached in two ways: by the private
+operators `torch.ops.mkldnn._linear_pointwise` and `_reorder_linear_weight`; and in the backward pass, where the
+operator would first copy a transpose, by torch.mm under `torch.backends.mkldnn.matmul.fp32_precision`.
+"""
+
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from glassformer.ops.linear_packed import Packed
+
+DTYPES = (torch.float32, torch.bfloat16)
+_transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
+PLAIN = (Tensor, torch.nn.Parameter)  # a subclass (fake, distributed, quantized) has its own products
+
+
+def _operator(name: str) -> Any:
+    packet = getattr(torch.ops.mkldnn, name, None)
+    return None if packet is None else packet.default
+
+
+# Private operators: a later PyTorch may not have them. Then `missing()` says so and nothing here is called.
+_product, _reorder = _operator("_linear_pointwise"), _operator("_reorder_linear_weight")
+
+
+@cache
+def missing() -> str | None:
+    """None where oneDNN's product can be called, else the reason why not, in a sentence."""
+    if not torch.backends.mkldnn.is_available():
+        return "this PyTorch was built without oneDNN"
+    if _product is None or _reorder is None:
+        return f"PyTorch {torch.__version__} has no torch.ops.mkldnn._linear_pointwise or _reorder_linear_weight"
+    return None
+
+
+class OneDNN:
+    """y = x Wᵀ + b in float32 or bfloat16 on the CPU.
+
+    Without gradients the weight is packed once into oneDNN's own layout (a second copy of it in memory); with them
+    both products of the backward pass go through oneDNN too. CPU autocast is honoured as in F.linear. Inside
+    `torch.compile` and `torch.func` transforms, which cannot see into it, it is F.linear.
+
+    Raises ValueError for another dtype or device, and where this PyTorch lacks the operators. Gradients of gradients
+    are not defined.
+    """
+
+    def __init__(self) -> None:
+        self._packed = {dtype: Packed(_packer(dtype)) for dtype in DTYPES}
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if traced():
+            return F.linear(x, weight, bias)
+        dtype = working_dtype(x, weight)
+        if dtype is None or missing():
+            raise _refusal(x, weight)
+        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+            return train(x, weight, bias, dtype)
+        return self.infer(x, weight, bias, dtype)
+
+    def infer(self, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """The product in `dtype`, by the packed weight, without gradients."""
+        if x.dtype is not dtype:
+            x = x.to(dtype)
+        if bias is not None and bias.dtype is not dtype:
+            bias = bias.to(dtype)
+        try:
+            return _product(x, self._packed[dtype](weight), bias, "none", [], "")
+        except RuntimeError:
+            F.linear(x, weight.to(dtype), bias)  # where the shapes do not fit, its message says how
+            raise
+
+    def forget(self) -> None:
+        """Drop the packed copies; the next call packs anew."""
+        for packed in self._packed.values():
+            packed.forget()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()  # a copied or unpickled kernel packs its own weight
+
+
+def traced() -> bool:
+    """Whether torch.compile, torch.export or a torch.func transform is looking."""
+    return torch.compiler.is_compiling() or _transforms() is not None
+
+
+def working_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
+    """The dtype in which oneDNN computes x Wᵀ (under autocast: autocast's), or None where it does not take them."""
+    dtype = weight.dtype
+    if torch.is_autocast_enabled("cpu"):
+        if x.dtype is torch.float64 or dtype is torch.float64:  # autocast leaves these as they are
+            return None
+        dtype = torch.get_autocast_dtype("cpu")
+    elif x.dtype is not dtype:
+        return None
+    if dtype is not torch.float32 and dtype is not torch.bfloat16:
+        return None
+    return dtype if type(x) in PLAIN and type(weight) in PLAIN and x.is_cpu and weight.is_cpu else None
+
+
+def _refusal(x: Tensor, weight: Tensor) -> ValueError:
+    reason = missing()
+    if reason is not None:
+        return ValueError(f"the onednn linear kernel cannot run: {reason}")
+    return ValueError(
+        f"the onednn linear kernel takes plain float32 or bfloat16 tensors of one dtype on the CPU, not x of "
+        f"{_named(x)} with a weight of {_named(weight)}; use linear kernel 'reference' or 'measured'"
+    )
+
+
+def _named(tensor: Tensor) -> str:
+    kind = "" if type(tensor) in PLAIN else f" ({type(tensor).__name__})"
+    return f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}{kind}"
+
+
+def _packer(dtype: torch.dtype) -> Any:
+    # No batch size is named: the layout oneDNN then picks is the fastest or equal for one row and for many.
+    return lambda weight: _reorder(weight.to(dtype).contiguous(), None)
+
+
+def train(x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The product in `dtype` with its gradients."""
+    return _Product.apply(x, weight, bias, dtype)  # pyright: ignore[reportReturnType]
+
+
+class _Product(Function):
+    """y = x Wᵀ + b;  dx = dy W,  dW = dyᵀ x,  db = Σ_rows dy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        ctx.dtypes = x.dtype, weight.dtype, None if bias is None else bias.dtype
+        x, weight = x.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(x, weight)
+        try:
+            return _product(x, weight, None if bias is None else bias.to(dtype), "none", [], "")
+        except RuntimeError:
+            F.linear(x, weight, bias)  # where the shapes do not fit, its message says how
+            raise
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        x_dtype, weight_dtype, bias_dtype = ctx.dtypes
+        need_x, need_weight, need_bias, _ = ctx.needs_input_grad
+        rows, seen = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
+        dx = dw = None
+        if weight.dtype is torch.float32 and not switchable():
+            dx = _product(rows, weight.t(), None, "none", [], "") if need_x else None
+            dw = _transposed_product(rows, seen) if need_weight else None
+        else:
+            with _switch:
+                dx = rows @ weight if need_x else None
+                dw = rows.t() @ seen if need_weight else None
+        if dx is not None:
+            dx = dx.view(x.shape).to(x_dtype)
+        if dw is not None:
+            dw = dw.to(weight_dtype)
+        return dx, dw, rows.sum(0).to(bias_dtype) if need_bias else None, None
+
+
+def _transposed_product(dy: Tensor, x: Tensor) -> Tensor:
+    """dyᵀ x by the operator, which copies the transpose of its first argument: give it the narrower one."""
+    if x.shape[1] < dy.shape[1]:
+        return _product(x.t(), dy.t(), None, "none", [], "").t()
+    return _product(dy.t(), x.t(), None, "none", [], "")
+
+
+class _Switch:
+    """While entered, torch.mm in float32 goes to oneDNN. Entries are counted, so that threads may enter together.
+
+    The switch is PyTorch's `fp32_precision = "bf16"` of oneDNN's matmul, which permits bfloat16 arithmetic; oneDNN has
+    such a kernel only for CPUs with AMX and elsewhere computes in IEEE float32, which `switchable` makes sure of.
+    It is not left on, because PyTorch's CPU attention is several times slower under it.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._depth, self._before = Lock(), 0, "none"
+        self._matmul: Any = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._before = self._matmul.fp32_precision
+                self._matmul.fp32_precision = "bf16"
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._matmul.fp32_precision = self._before
+
+
+_switch = _Switch()
+
+
+@cache
+def switchable() -> bool:
+    """Whether the switch leaves float32 products exact: an x86 CPU without AMX, and a product that shows it."""
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX") or amx is None or amx():
+        return False
+    one_and_a_bit = torch.full((64, 64), 1 + 2.0**-12)  # bfloat16 would round it to 1
+    with _switch:
+        return bool(((one_and_a_bit @ torch.eye(64)) == one_and_a_bit).all())
