@@ -1,0 +1,52 @@
+"""Models, one file per paper. Names load on first use (PEP 562)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from glassformer.models.bigram import Bigram, BigramConfig
+    from glassformer.models.catalog import ARCHITECTURES, CONFIGS, MODELS, create_model, from_pretrained, model_config
+    from glassformer.models.gpt import GPT, GPTConfig
+    from glassformer.models.gpt2 import GPT2, GPT2Config
+    from glassformer.models.language_model import CausalLMOutput, LanguageModel
+    from glassformer.models.llama import Llama, LlamaConfig
+
+__all__ = [
+    "ARCHITECTURES",
+    "CONFIGS",
+    "GPT",
+    "GPT2",
+    "MODELS",
+    "Bigram",
+    "BigramConfig",
+    "CausalLMOutput",
+    "GPT2Config",
+    "GPTConfig",
+    "LanguageModel",
+    "Llama",
+    "LlamaConfig",
+    "create_model",
+    "from_pretrained",
+    "model_config",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Bigram", "BigramConfig"), "bigram"),
+    **dict.fromkeys(
+        ("ARCHITECTURES", "CONFIGS", "MODELS", "create_model", "from_pretrained", "model_config"), "catalog"
+    ),
+    **dict.fromkeys(("GPT", "GPTConfig"), "gpt"),
+    **dict.fromkeys(("GPT2", "GPT2Config"), "gpt2"),
+    **dict.fromkeys(("CausalLMOutput", "LanguageModel"), "language_model"),
+    **dict.fromkeys(("Llama", "LlamaConfig"), "llama"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
