@@ -1,0 +1,87 @@
+"""Training: recipes, the loop, optimizers, schedules, checkpoints of a run.
+
+Names load on first use (PEP 562), so that looking at a recipe's name does not load torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from glassformer.training.blocks import checkpoint_activations, zero_residuals
+    from glassformer.training.metrics import read_metrics
+    from glassformer.training.optimizers import AdamWConfig, Lion, LionConfig, ModelOptimizer, Muon, MuonConfig
+    from glassformer.training.recipe import (
+        Data,
+        Evaluation,
+        Recipe,
+        Training,
+        load_recipe,
+        parse_overrides,
+        recipe_names,
+    )
+    from glassformer.training.run import Run, is_run, load_run, train
+    from glassformer.training.schedules import WSD, Constant, Cosine, Linear
+
+_HOMES = {
+    "WSD": "schedules",
+    "AdamWConfig": "optimizers",
+    "Constant": "schedules",
+    "Cosine": "schedules",
+    "Data": "recipe",
+    "Evaluation": "recipe",
+    "Linear": "schedules",
+    "Lion": "optimizers",
+    "LionConfig": "optimizers",
+    "ModelOptimizer": "optimizers",
+    "Muon": "optimizers",
+    "MuonConfig": "optimizers",
+    "Recipe": "recipe",
+    "Run": "run",
+    "Training": "recipe",
+    "checkpoint_activations": "blocks",
+    "is_run": "run",
+    "load_recipe": "recipe",
+    "load_run": "run",
+    "parse_overrides": "recipe",
+    "read_metrics": "metrics",
+    "recipe_names": "recipe",
+    "train": "run",
+    "zero_residuals": "blocks",
+}
+
+__all__ = [
+    "WSD",
+    "AdamWConfig",
+    "Constant",
+    "Cosine",
+    "Data",
+    "Evaluation",
+    "Linear",
+    "Lion",
+    "LionConfig",
+    "ModelOptimizer",
+    "Muon",
+    "MuonConfig",
+    "Recipe",
+    "Run",
+    "Training",
+    "checkpoint_activations",
+    "is_run",
+    "load_recipe",
+    "load_run",
+    "parse_overrides",
+    "read_metrics",
+    "recipe_names",
+    "train",
+    "zero_residuals",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,201 @@
+"""The training loop: batch, loss, gradient, step; and now and then a word, an evaluation, a checkpoint.
+
+It knows a model as something called with `model(inputs, targets=targets)` that gives the mean loss over the counted
+targets, and nothing more about it.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.text.loader import Batch
+from glassformer.training.events import Evaluated, Listener, Progressed
+from glassformer.training.optimizers import ModelOptimizer
+from glassformer.training.recipe import PRECISIONS, Recipe
+
+
+@dataclass
+class Progress:
+    """How far a run has come; every checkpoint holds it."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    loss_sum: float = 0.0  # since the last word
+    loss_count: int = 0
+    validation_loss: float | None = None  # the latest
+    best_loss: float | None = None
+
+
+@dataclass
+class Job:
+    """All that the loop needs, ready made."""
+
+    recipe: Recipe
+    model: nn.Module
+    optimizer: ModelOptimizer
+    batches: Iterator[Batch]
+    validation: Iterable[Batch]
+    device: torch.device
+    decode: Callable[[list[int]], str]
+    save: Callable[[], None]
+    save_best: Callable[[], None]
+    tell: Listener
+    should_stop: Callable[[], bool]
+    flops_per_token: float
+    machine_flops: float | None
+
+
+def fit(job: Job, progress: Progress) -> None:
+    """Train until the recipe's last step, or until told to stop; either way the last thing done is a checkpoint.
+
+    Raises FloatingPointError, before the step, where the loss or a gradient is not finite.
+    """
+    training, evaluation = job.recipe.training, job.recipe.evaluation
+    clock = Clock(progress)
+    while progress.step < training.steps and not job.should_stop():
+        gradient_norm = train_step(job, progress)
+        clock.count_step(job.recipe.data.batch_size * job.recipe.data.context)
+        last = progress.step == training.steps
+        if progress.step % training.log_every == 0 or last:
+            job.tell(progressed(job, progress, gradient_norm, clock.tokens_per_second()))
+        if progress.step % evaluation.every == 0 or last:
+            evaluate(job, progress, clock)
+        if progress.step % training.save_every == 0 or last or job.should_stop():
+            clock.settle()
+            job.save()
+        clock.settle()
+
+
+def train_step(job: Job, progress: Progress) -> float:
+    """One optimizer step; gives the norm of the gradient before clipping."""
+    training = job.recipe.training
+    job.model.train()
+    job.optimizer.set_factor(job.recipe.schedule(progress.step, training.steps))
+    job.optimizer.zero_grad()
+    batch = next(job.batches).to(job.device)
+    loss = accumulate(job, batch)
+    parameters = job.optimizer.parameters.values()
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    value, norm_value = loss.item(), norm.item()
+    if not math.isfinite(value) or not math.isfinite(norm_value):
+        what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {norm_value}"
+        raise FloatingPointError(f"step {progress.step}: {what}; {describe(job, batch)}; no step was taken with it")
+    if training.clip_norm is not None:
+        nn.utils.clip_grads_with_norm_(parameters, training.clip_norm, norm)
+    job.optimizer.step()
+    progress.step += 1
+    progress.tokens += batch.inputs.numel()
+    progress.loss_sum += value
+    progress.loss_count += 1
+    return norm_value
+
+
+def accumulate(job: Job, batch: Batch) -> Tensor:
+    """The batch's mean loss, its gradient left in the parameters, computed `micro_batch_size` rows at a time.
+
+    Each part's mean is weighed by its share of the counted targets, so that the parts add up to the mean of all.
+    """
+    total, rows = max(1, batch.counted), job.recipe.training.micro_batch_size or len(batch.inputs)
+    loss = torch.zeros((), device=job.device)
+    for start in range(0, len(batch.inputs), rows):
+        part = Batch(batch.inputs[start : start + rows], batch.targets[start : start + rows])
+        with autocast(job):
+            part_loss = job.model(part.inputs, targets=part.targets).loss * (part.counted / total)
+        part_loss.backward()
+        loss += part_loss.detach()
+    return loss
+
+
+def autocast(job: Job) -> torch.autocast:
+    """Products in bfloat16 where the recipe says so; parameters and sums stay in float32."""
+    dtype = PRECISIONS[job.recipe.training.precision]
+    return torch.autocast(job.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+@torch.no_grad()
+def evaluate(job: Job, progress: Progress, clock: "Clock") -> float:
+    """The mean loss over the counted tokens of the validation batches; keeps the weights if it is the best so far."""
+    job.model.eval()
+    total, counted, limit = 0.0, 0, job.recipe.evaluation.batches
+    for i, batch in enumerate(job.validation):
+        if limit is not None and i == limit:
+            break
+        with autocast(job):
+            here = batch.to(job.device)
+            loss = job.model(here.inputs, targets=here.targets).loss
+        total += loss.item() * batch.counted
+        counted += batch.counted
+    clock.settle()
+    progress.validation_loss = total / counted
+    is_best = progress.best_loss is None or progress.validation_loss < progress.best_loss
+    if is_best:
+        progress.best_loss = progress.validation_loss
+        job.save_best()
+    job.tell(Evaluated(step=progress.step, validation_loss=progress.validation_loss, is_best=is_best,
+                       seconds=progress.seconds, cpu_seconds=progress.cpu_seconds))  # fmt: skip
+    return progress.validation_loss
+
+
+def progressed(job: Job, progress: Progress, gradient_norm: float, tokens_per_second: float) -> Progressed:
+    """What is told every `log_every` steps; the mean of the losses starts anew."""
+    loss = progress.loss_sum / progress.loss_count
+    progress.loss_sum, progress.loss_count = 0.0, 0
+    share = None if job.machine_flops is None else job.flops_per_token * tokens_per_second / job.machine_flops
+    return Progressed(
+        step=progress.step, loss=loss, learning_rate=job.optimizer.learning_rate, gradient_norm=gradient_norm,
+        tokens=progress.tokens, seconds=progress.seconds, cpu_seconds=progress.cpu_seconds,
+        tokens_per_second=tokens_per_second, matrix_share=share,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def describe(job: Job, batch: Batch) -> str:
+    """Which rows of a batch give a loss that is not finite, and what the first of them reads."""
+    job.model.eval()
+    wrong = []
+    for row in range(len(batch.inputs)):
+        with autocast(job):
+            loss = job.model(batch.inputs[row : row + 1], targets=batch.targets[row : row + 1]).loss
+        if not torch.isfinite(loss):
+            wrong.append(row)
+    row = wrong[0] if wrong else 0
+    text = job.decode(batch.inputs[row].tolist())
+    shown = repr(text if len(text) <= 80 else text[:77] + "...")
+    if not wrong:
+        return f"no row of the batch does so alone; row 0 of it reads {shown}"
+    others = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
+    return f"row {row} of the batch{others} reads {shown}"
+
+
+class Clock:
+    """Adds the time that passes to a run's progress; tells the speed of the steps, evaluations left out."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.wall, self.cpu = progress, time.perf_counter(), time.process_time()
+        self.step_tokens, self.step_seconds = 0, 0.0
+
+    def settle(self) -> float:
+        """Count what has passed since the last time; gives the seconds."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        passed = wall - self.wall
+        self.progress.seconds += passed
+        self.progress.cpu_seconds += cpu - self.cpu
+        self.wall, self.cpu = wall, cpu
+        return passed
+
+    def count_step(self, tokens: int) -> None:
+        self.step_seconds += self.settle()
+        self.step_tokens += tokens
+
+    def tokens_per_second(self) -> float:
+        """Of the steps since this was last asked."""
+        speed = self.step_tokens / max(self.step_seconds, 1e-9)
+        self.step_tokens, self.step_seconds = 0, 0.0
+        return speed

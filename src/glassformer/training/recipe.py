@@ -1,0 +1,262 @@
+"""A recipe: everything that decides a training run, as frozen dataclasses, from TOML and dotted overrides.
+
+recipe = load_recipe("demo", {"model.num_layers": "6"})      # one that ships with the package, or a path
+print(recipe.to_toml())                                      # resolved: every setting, defaults written out
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glassformer.models.bigram import Bigram, BigramConfig
+from glassformer.models.gpt import GPT, GPTConfig
+from glassformer.models.gpt2 import GPT2, GPT2Config
+from glassformer.models.language_model import LanguageModel
+from glassformer.models.llama import Llama, LlamaConfig
+from glassformer.ops.attend import ATTEND
+from glassformer.ops.cross_entropy import CROSS_ENTROPY
+from glassformer.ops.linear import LINEAR
+from glassformer.parts import (
+    ACTIVATIONS,
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    RotaryScaling,
+    YarnScaling,
+    use_kernels,
+)
+from glassformer.text import did_you_mean
+from glassformer.training.blocks import zero_residuals
+from glassformer.training.optimizers import OPTIMIZERS, AdamWConfig, OptimizerConfig
+from glassformer.training.schedules import SCHEDULES, Cosine, Schedule
+from glassformer.training.settings import Place, Text, flatten, read, table_of, to_toml
+
+ModelConfig = BigramConfig | GPTConfig | GPT2Config | LlamaConfig  # the [model] section's `name` says whose
+MODELS: dict[str, tuple[type[LanguageModel], type]] = {
+    "bigram": (Bigram, BigramConfig),
+    "gpt": (GPT, GPTConfig),
+    "gpt2": (GPT2, GPT2Config),
+    "llama": (Llama, LlamaConfig),
+}
+SCALINGS = {"linear": LinearScaling, "dynamic": DynamicScaling, "llama3": Llama3Scaling, "yarn": YarnScaling}
+CHOICES: dict[Any, dict[str, type]] = {
+    ModelConfig: {name: config for name, (_, config) in MODELS.items()},
+    OptimizerConfig: dict(OPTIMIZERS),
+    Schedule: dict(SCHEDULES),
+    RotaryScaling: dict(SCALINGS),
+}
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The [data] section. A batch has `batch_size` rows of `context` tokens."""
+
+    corpus: str = "python-docs"  # a name, a file, a folder or a glob: see glassformer.text.load_corpus
+    tokenizer: str = "characters"  # or bytes, bpe, or a folder that holds one
+    vocab_size: int | None = None  # of a bpe that is trained
+    context: int = 128
+    batch_size: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The [training] section."""
+
+    steps: int = 1000
+    seed: int = 0
+    device: str = "auto"  # cuda where there is one, else cpu
+    precision: str = "float32"  # or bfloat16: products in it by autocast, parameters stay float32
+    micro_batch_size: int | None = None  # rows at a time; the gradients add up to those of the whole batch
+    clip_norm: float | None = 1.0
+    zero_init: bool = False  # every block starts as the identity: its output projections are 0
+    checkpoint_activations: bool = False  # forget them in the forward pass, compute them again in the backward
+    compile: bool = False
+    attend: str | None = None  # kernels; none: what the layers choose themselves
+    linear: str | None = None
+    cross_entropy: str | None = None
+    log_every: int = 10
+    save_every: int = 500
+    keep: int = 2  # checkpoints, beside the best weights
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The [evaluation] section: the loss on the validation text, in order, the same each time."""
+
+    every: int = 250
+    batch_size: int = 32
+    batches: int | None = None  # the first so many; none: all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training run, before it is run. The vocabulary's size is the tokenizer's and so no setting of the model."""
+
+    name: str
+    model: ModelConfig
+    data: Data = field(default_factory=Data)
+    optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
+    schedule: Schedule = field(default_factory=Cosine)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def to_toml(self) -> str:
+        """The recipe with every setting written out; `load_recipe` reads it back equal."""
+        table = table_of(self, CHOICES)
+        del table["model"]["vocab_size"]
+        return to_toml(table)
+
+    def model_class(self) -> type[LanguageModel]:
+        """Whose config the [model] section is."""
+        (found,) = [model for model, config in MODELS.values() if type(self.model) is config]
+        return found
+
+    def build_model(self, vocab_size: int) -> LanguageModel:
+        """The model, with the tokenizer's vocabulary, its kernels chosen, and drawn from torch's generator."""
+        make: Any = self.model_class()
+        built: LanguageModel = make(replace(self.model, vocab_size=vocab_size))
+        training = self.training
+        if training.zero_init:
+            zero_residuals(built)
+        return use_kernels(built, attend=training.attend, linear=training.linear, cross_entropy=training.cross_entropy)
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """`key: ours, theirs` for each setting that differs."""
+        ours, theirs = (flatten(tomllib.loads(recipe.to_toml())) for recipe in (self, other))
+        keys = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+        return [f"{key} = {ours.get(key, '(absent)')!r}, there {theirs.get(key, '(absent)')!r}" for key in keys]
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in (files("glassformer") / "recipes").iterdir()
+                  if path.name.endswith(".toml"))  # fmt: skip
+
+
+def load_recipe(name_or_path: str | Path, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """The recipe of a name or a TOML file, with `overrides` (`{"model.num_layers": "6"}`) over it, checked.
+
+    Raises:
+        FileNotFoundError: no such recipe. ValueError, TypeError: an unknown key, a wrong type, a combination that
+        cannot work; the message names the section and the file, or the override.
+    """
+    source, text, name = find(name_or_path)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{source} is not valid TOML: {error}") from error
+    table.setdefault("name", name)
+    for key, value in (overrides or {}).items():
+        set_override(table, key, value)
+    if isinstance(table.get("model"), dict) and "vocab_size" in table["model"]:
+        raise ValueError(f"{source}: [model] vocab_size cannot be set: it is the tokenizer's (see [data] vocab_size)")
+    recipe = read(Recipe, table, Place(source), CHOICES)
+    try:
+        check(recipe)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    return recipe
+
+
+def find(name_or_path: str | Path) -> tuple[str, str, str]:
+    """Where a recipe stands, its text, its name."""
+    name = str(name_or_path)
+    path = Path(name).expanduser()
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no recipe {name!r}")
+        return str(path), path.read_text(encoding="utf-8"), path.stem
+    if name not in recipe_names():
+        raise FileNotFoundError(f"there is no recipe {name!r}{did_you_mean(name, recipe_names())}")
+    return f"recipe {name}", (files("glassformer") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), name
+
+
+def set_override(table: dict[str, Any], key: str, value: str) -> None:
+    """Put `value` at the dotted `key`, to be read as whatever stands there."""
+    *sections, last = key.replace("-", "_").split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"--{key}: {section} is a single setting, it has nothing inside")
+    table[last] = Text(value)
+
+
+def parse_overrides(arguments: Iterable[str]) -> dict[str, str]:
+    """`["--model.num-layers", "6", "--training.seed=1"]` as `{"model.num_layers": "6", "training.seed": "1"}`.
+
+    Raises ValueError for an argument that is no `--section.key`, a key without a value, or a key given twice.
+    """
+    overrides: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("--") or len(argument) == 2:
+            raise ValueError(f"{argument!r} is not a setting; settings look like --model.num-layers 6")
+        key, equals, value = argument[2:].partition("=")
+        if not equals:
+            value = next(rest, None)
+            if value is None or (value.startswith("--") and "." in value):
+                raise ValueError(f"--{key} has no value; settings look like --model.num-layers 6")
+        key = key.replace("-", "_")
+        if key in overrides:
+            raise ValueError(f"--{key} is given twice")
+        overrides[key] = value
+    return overrides
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError, naming section and key, for what cannot work together, before any work is done."""
+    data, training, evaluation = recipe.data, recipe.training, recipe.evaluation
+    for name, section in {"model": recipe.model, "data": data, "training": training, "evaluation": evaluation}.items():
+        check_positive(name, section)
+    kernels = {"attend": ATTEND, "linear": LINEAR, "cross_entropy": CROSS_ENTROPY}
+    for key, table in {"precision": PRECISIONS, **kernels}.items():
+        value = getattr(training, key)
+        if value is not None and value not in table:
+            raise ValueError(f"[training] {key} is {value!r}{did_you_mean(value, table)}")
+    if data.tokenizer == "bpe" and data.vocab_size is None:
+        raise ValueError("[data] tokenizer 'bpe' needs a vocab_size, for example 1024")
+    if data.tokenizer != "bpe" and data.vocab_size is not None:
+        raise ValueError(f"[data] vocab_size={data.vocab_size} has no meaning for the tokenizer {data.tokenizer!r}")
+    try:
+        recipe.schedule.check(training.steps)
+    except ValueError as error:
+        raise ValueError(f"[schedule] {error}") from error
+    check_model(recipe)
+
+
+def check_positive(name: str, section: Any) -> None:
+    """Quantities are positive (a seed may be 0), fractions and dropouts between 0 and 1."""
+    for setting in fields(section):
+        value = getattr(section, setting.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if setting.name.endswith("dropout"):
+            if not 0 <= value < 1:
+                raise ValueError(f"[{name}] {setting.name}={value} must lie between 0 and 1, 1 excluded")
+        elif not (value >= 0 if setting.name == "seed" else value > 0):
+            raise ValueError(f"[{name}] {setting.name}={value} must be positive")
+
+
+def check_model(recipe: Recipe) -> None:
+    """Build the model without memory: what its parts refuse, they refuse here."""
+    config: Any = recipe.model
+    limit = config.max_positions
+    if limit is not None and recipe.data.context > limit:
+        raise ValueError(f"[data] context={recipe.data.context} is more than the [model] max_positions={limit}")
+    heads = getattr(config, "num_heads", 1)
+    if hasattr(config, "dim") and config.dim % heads and config.head_dim == config.dim // heads:
+        raise ValueError(f"[model] num_heads={heads} does not divide dim={config.dim}")
+    if (activation := getattr(config, "activation", "gelu")) not in ACTIVATIONS:
+        raise ValueError(f"[model] activation is {activation!r}{did_you_mean(activation, ACTIVATIONS)}")
+    try:
+        with torch.device("meta"):
+            recipe.build_model(2)
+    except ValueError as error:
+        raise ValueError(f"[model] {error}") from error

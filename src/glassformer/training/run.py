@@ -1,0 +1,308 @@
+"""From a recipe to a run folder, and back from the folder to the model.
+
+runs/NAME/recipe.toml       the recipe, resolved
+runs/NAME/tokenizer.json    or glassformer_tokenizer.json
+runs/NAME/metrics.jsonl     see glassformer.training.metrics
+runs/NAME/checkpoints/      see glassformer.training.checkpoint
+runs/NAME/best/             the weights with the lowest validation loss
+runs/NAME/model/            the same as a Hugging Face folder, with the tokenizer
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from glassformer.checkpoints.atomic import atomic_file
+from glassformer.checkpoints.files import TensorFile
+from glassformer.models.language_model import LanguageModel
+from glassformer.ops.machine import keep_freed_memory, machine
+from glassformer.parts import LearnedPosition
+from glassformer.text import SequentialLoader, Tokenizer, TokenLoader, cached_tokens, load_corpus, load_tokenizer
+from glassformer.text import train_tokenizer as make_tokenizer
+from glassformer.text.corpus import Corpus
+from glassformer.text.tokenizer import TOKENIZER_FILES
+from glassformer.training.blocks import checkpoint_activations
+from glassformer.training.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    generator_states,
+    put_weights,
+    read_state,
+    read_weights,
+    set_generator_states,
+)
+from glassformer.training.events import Ended, Event, Listener, Saved, Started
+from glassformer.training.loop import Job, Progress, fit
+from glassformer.training.metrics import METRICS, MetricsFile, TensorBoard, read_metrics
+from glassformer.training.optimizers import ModelOptimizer
+from glassformer.training.recipe import PRECISIONS, Recipe, load_recipe
+from glassformer.training.signals import stop_request
+from glassformer.training.view import view
+
+RECIPE = "recipe.toml"
+MODEL_FOLDER = "model"
+OWN_FILES = (RECIPE, METRICS, *TOKENIZER_FILES)
+OWN_FOLDERS = ("checkpoints", "best", MODEL_FOLDER, "tensorboard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that is over, or was stopped: where it lies, the model with its best weights, what was measured."""
+
+    folder: Path
+    recipe: Recipe
+    model: LanguageModel
+    tokenizer: Tokenizer
+    step: int
+    validation_loss: float | None  # of these weights
+    signal: str | None = None  # what stopped it early
+    metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+
+def train(
+    recipe: Recipe,
+    *,
+    resume: bool | int = False,
+    overwrite: bool = False,
+    run_folder: str | Path | None = None,
+    console: Console | None = None,
+    on_event: Listener | Sequence[Listener] = (),
+) -> Run:
+    """Train a model as the recipe says; SIGTERM and SIGINT save and end it early.
+
+    The same recipe gives the same weights, bit by bit, on the same machine with the same number of threads, however
+    often it is stopped and resumed. The caller's random generators are left as they were.
+
+    Args:
+        recipe: see `load_recipe`.
+        resume: go on from the newest checkpoint in the folder, or from that of a step.
+        overwrite: remove an earlier run in the folder.
+        run_folder: where everything goes; `runs/NAME` if not given.
+        console: shows the run live (plain lines where it is no terminal).
+        on_event: told all that happens (see glassformer.training.events).
+
+    Raises:
+        FileExistsError: the folder has a run already. FileNotFoundError: nothing to resume, no such corpus.
+        ValueError: the folder's run has another recipe, its checkpoint is damaged. FloatingPointError: the loss or a
+        gradient is not finite. OSError: the disk is full.
+    """
+    folder = Path(run_folder) if run_folder is not None else Path("runs") / recipe.name
+    listeners = [on_event] if callable(on_event) else list(on_event)
+    resumed = prepare_folder(folder, recipe, resume is not False, overwrite)
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
+        should_stop = stack.enter_context(stop_request())
+        if console is not None:
+            listeners.insert(0, stack.enter_context(view(console)))
+
+        def tell(event: Event) -> None:
+            for listener in listeners:
+                listener(event)
+
+        trainer = Trainer(recipe, folder, tell)
+        if resumed:
+            trainer.resume(None if resume is True else int(resume))
+        trainer.listen(listeners)
+        trainer.fit(should_stop)
+        tell(Ended(step=trainer.progress.step, signal=should_stop.signal, seconds=trainer.progress.seconds,
+                   validation_loss=trainer.progress.validation_loss, best_loss=trainer.progress.best_loss))  # fmt: skip
+    return export(folder, signal=should_stop.signal)
+
+
+def prepare_folder(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
+    """Make the run folder, or see that what is there may be gone on from. True where it is to be gone on from."""
+    there = folder / RECIPE
+    if resume and overwrite:
+        raise ValueError("resume and overwrite exclude each other: go on with the run, or start it anew")
+    if resume:
+        if not there.is_file():
+            raise FileNotFoundError(f"{folder} holds no run to go on with (it has no {RECIPE})")
+        if differences := recipe.differences(load_recipe(there)):
+            raise ValueError(f"{folder} holds a run of another recipe, which cannot go on with this one; here "
+                             + "; ".join(differences))  # fmt: skip
+        return True
+    if there.exists() and not overwrite:
+        raise FileExistsError(f"{folder} holds a run already; resume it, overwrite it, or choose another folder")
+    for name in OWN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=False) if (folder / name).exists() else None
+    for name in OWN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(there) as file:
+        file.write(recipe.to_toml().encode())
+    return False
+
+
+class Trainer:
+    """A run's objects, made from its recipe in the one order that makes it repeatable."""
+
+    def __init__(self, recipe: Recipe, folder: Path, tell: Listener) -> None:
+        self.recipe, self.folder, self.tell = recipe, folder, tell
+        self.checkpoints = Checkpoints(folder, recipe.training.keep)
+        self.checkpoints.sweep()
+        self.device = device_of(recipe)
+        corpus = load_corpus(recipe.data.corpus)
+        self.tokenizer = tokenizer_of(recipe, corpus, folder)
+        train_tokens = cached_tokens(corpus.train, self.tokenizer)
+        validation_tokens = cached_tokens(corpus.validation, self.tokenizer)
+        data, seed = recipe.data, recipe.training.seed
+        self.batches = TokenLoader(train_tokens, batch_size=data.batch_size, length=data.context, seed=seed)
+        validation = SequentialLoader(validation_tokens, batch_size=recipe.evaluation.batch_size, length=data.context)
+        torch.manual_seed(seed)
+        self.model = recipe.build_model(self.tokenizer.vocab_size).to(self.device)
+        self.optimizer = ModelOptimizer(self.model, recipe.optimizer)
+        self.progress = Progress()
+        self.token_counts = len(train_tokens), len(validation_tokens)
+        self.job_parts: dict[str, Any] = {"validation": validation}
+
+    def resume(self, step: int | None) -> None:
+        """Take up a checkpoint; those of later steps are put aside."""
+        snapshot = self.checkpoints.load(step)
+        put_weights(self.model, snapshot.model, self.checkpoints.folder)
+        self.optimizer.load_state_dict(snapshot.optimizer)
+        self.progress = Progress(**snapshot.state["progress"])
+        self.batches.load_state_dict(snapshot.state["loader"])
+        set_generator_states(snapshot.generators, self.device)
+        for later in self.checkpoints.steps():
+            if later > self.progress.step:
+                self.checkpoints.abandon(later)
+
+    def listen(self, listeners: list[Listener]) -> None:
+        """Write the metrics down from here on."""
+        listeners.append(MetricsFile(self.folder, self.progress.step))
+        if self.recipe.training.tensorboard:
+            listeners.append(TensorBoard(self.folder, self.progress.step))
+
+    def fit(self, should_stop: Callable[[], bool]) -> None:
+        """Run the loop to its end."""
+        training = self.recipe.training
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        model: Any = checkpoint_activations(self.model) if training.checkpoint_activations else self.model
+        if training.compile:
+            model.compile()
+        flops, machine = flops_per_token(self.model, self.recipe), machine_flops(self.recipe, self.device)
+        self.tell(
+            Started(
+                step=self.progress.step, recipe=self.recipe, folder=self.folder, parameters=self.model.num_parameters,
+                train_tokens=self.token_counts[0], validation_tokens=self.token_counts[1], flops_per_token=flops,
+                machine_flops=machine, device=str(self.device),
+            )
+        )  # fmt: skip
+        job = Job(
+            recipe=self.recipe, model=model, optimizer=self.optimizer, batches=self.batches, device=self.device,
+            validation=self.job_parts["validation"], decode=self.tokenizer.decode, save=self.save,
+            save_best=self.save_best, tell=self.tell, should_stop=should_stop, flops_per_token=flops,
+            machine_flops=machine,
+        )  # fmt: skip
+        fit(job, self.progress)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        path = self.checkpoints.save(
+            self.progress.step,
+            Snapshot(
+                model=self.model.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                generators=generator_states(self.device),
+                state={"progress": asdict(self.progress), "loader": self.batches.state_dict()},
+            ),
+        )
+        self.tell(Saved(step=self.progress.step, path=path))
+
+    def save_best(self) -> None:
+        """Keep the weights as the best so far."""
+        state = {"step": self.progress.step, "validation_loss": self.progress.validation_loss}
+        self.checkpoints.save_best(self.model.state_dict(), state)
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    name = recipe.training.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"[training] device is {name!r}, but torch sees no such device here; use 'cpu' or 'auto'")
+    return torch.device(name)
+
+
+def tokenizer_of(recipe: Recipe, corpus: Corpus, folder: Path) -> Tokenizer:
+    """The run's tokenizer: that in its folder, else a new one, which is left there."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        name, size = recipe.data.tokenizer, recipe.data.vocab_size
+        if Path(name).is_dir():
+            made = load_tokenizer(name)
+        else:
+            # Characters: the alphabet of all the text, or validation could not be read. Otherwise from training alone.
+            text = corpus.train + corpus.validation if name == "characters" else corpus.train
+            made = make_tokenizer(name, text, vocab_size=size)
+        made.save(folder)
+    return load_tokenizer(folder)  # as later uses load it, its fast path included
+
+
+def flops_per_token(model: LanguageModel, recipe: Recipe) -> float:
+    """Of a training step: 6 for each parameter that multiplies, and attention's products of context length.
+
+    6 (parameters − position table) + 12 layers · dim · context  (Chowdhery et al. 2022, "PaLM", appendix B).
+    """
+    tables = sum(part.weight.numel() for part in model.modules() if isinstance(part, LearnedPosition))
+    config: Any = recipe.model
+    attention = 12 * getattr(config, "num_layers", 0) * getattr(config, "dim", 0) * recipe.data.context
+    return 6.0 * (model.num_parameters - tables) + attention
+
+
+def machine_flops(recipe: Recipe, device: torch.device) -> float | None:
+    """Per second, what this machine's matrix product reaches in the run's precision; None where it is not measured."""
+    if device.type != "cpu":
+        return None
+    return machine().peak_gflops(PRECISIONS[recipe.training.precision] or torch.float32) * 1e9
+
+
+def export(folder: Path, signal: str | None = None) -> Run:
+    """Write `model/`, the run's best weights as a Hugging Face folder with the tokenizer."""
+    run = load_run(folder)
+    end = run.tokenizer.end_of_text
+    run.model.save_pretrained(folder / MODEL_FOLDER, special_tokens=None if end is None else {"eos_token_id": end})
+    run.tokenizer.save(folder / MODEL_FOLDER)
+    return Run(**{**vars(run), "signal": signal})
+
+
+def load_run(folder: str | Path) -> Run:
+    """The run in a folder, its model with the best weights (the newest, where none was evaluated) in eval mode.
+
+    Raises:
+        FileNotFoundError: it is no run folder, or nothing was saved yet. ValueError: what is there is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / RECIPE).is_file():
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no {RECIPE}")
+    recipe, tokenizer, checkpoints = load_recipe(folder / RECIPE), load_tokenizer(folder), Checkpoints(folder)
+    loss: float | None = None
+    if checkpoints.best.is_file():
+        weights, source = read_weights(checkpoints.best), checkpoints.best
+        state = read_state(TensorFile(source))
+        step, loss = state["step"], state["validation_loss"]
+    else:
+        snapshot, source = checkpoints.load(), checkpoints.folder
+        weights, step = snapshot.model, snapshot.state["progress"]["step"]
+    model = recipe.build_model(tokenizer.vocab_size)
+    put_weights(model, weights, source)
+    return Run(folder=folder, recipe=recipe, model=model.eval(), tokenizer=tokenizer, step=step,
+               validation_loss=loss, metrics=read_metrics(folder))  # fmt: skip
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder holds a run (and so `load_run` is to open it, not `from_pretrained`)."""
+    return (Path(folder) / RECIPE).is_file()
+
+
+def validation_batches(run: Run, batch_size: int = 32) -> Iterable[Any]:
+    """The run's validation text again, in batches of its context."""
+    text = load_corpus(run.recipe.data.corpus).validation
+    return SequentialLoader(cached_tokens(text, run.tokenizer), batch_size=batch_size, length=run.recipe.data.context)
