@@ -49,17 +49,15 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """A full disk, as a sentence: which file was not written, how much was free, and that nothing was lost."""
+    """A full disk, as a sentence: what was not written, and that nothing was lost."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        there = next(parent for parent in path.absolute().parents if parent.exists())
-        free = shutil.disk_usage(there).free
-        raise OSError(
-            error.errno, f"the disk is full ({free:,} bytes free): {path} was not written, what was there is unchanged"
-        ) from error
+        full = OSError(f"the disk is full: {path} was not written, what was there is unchanged")
+        full.errno = error.errno
+        raise full from error
 
 
 @contextmanager
@@ -88,7 +86,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     if (path.is_dir() and any(path.iterdir())) or path.is_file():
-        raise FileExistsError(errno.EEXIST, f"{path} is already there; choose another name")
+        raise FileExistsError(f"{path} is already there; choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary(path)
     with explained(path):
@@ -116,7 +114,7 @@ def atomic_update(folder: str | os.PathLike[str], *, last: str, stale: Collectio
             yield beside
         return
     if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file; a folder is needed here")
+        raise NotADirectoryError(f"{folder} is a file; a folder is needed here")
     beside = temporary(folder / "update")
     with explained(folder):
         try:

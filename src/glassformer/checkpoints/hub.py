@@ -32,12 +32,12 @@ def resolve(path_or_id: str | os.PathLike[str]) -> Path:
         OSError: the hub cannot be reached, and the model was not downloaded before.
     """
     path, name = Path(path_or_id).expanduser(), os.fspath(path_or_id)
-    if path.is_dir():
+    if name and path.is_dir():
         return path
-    if path.exists():
+    if name and path.exists():
         raise NotADirectoryError(f"{name} is a file; give the folder that holds it and config.json: {path.parent}")
     if not isinstance(path_or_id, str) or not HUB_ID.fullmatch(name):
-        raise FileNotFoundError(f"there is no folder {name} (and it is not the form of a hub id, 'owner/model')")
+        raise FileNotFoundError(f"there is no folder {name!r} (and it is not the form of a hub id, 'owner/model')")
     return download(name)
 
 
@@ -68,6 +68,6 @@ def download(hub_id: str) -> Path:
             f"there is no folder {hub_id!r} here, the Hugging Face hub cannot be reached, and its cache does not hold "
             f"{repository!r}; connect, or give a folder"
         ) from error
-    except (OSError, errors.HTTPError, errors.XetDownloadError) as error:
+    except Exception as error:  # of its own, of httpx, of the disk: all say why, and all mean that there is no model
         raise OSError(f"the download of {repository!r} from the Hugging Face hub failed: {error}") from error
     return Path(folder)

@@ -140,12 +140,18 @@ def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.d
                 f"{folder}: tensor {theirs!r} gives {name} the shape {tuple(tensor.shape)}, "
                 f"but by {CONFIG} it is {tuple(wanted[name].shape)}"
             )
-        if wanted[name].is_floating_point() and (not tensor.is_floating_point() or tensor.dtype.itemsize == 1):
-            raise ValueError(f"{folder}: tensor {theirs!r} is {tensor.dtype}; expected floats of 16, 32 or 64 bits")
+        if not fits(tensor.dtype, wanted[name].dtype):
+            kinds = "floats of 16, 32 or 64 bits" if wanted[name].is_floating_point() else wanted[name].dtype
+            raise ValueError(f"{folder}: tensor {theirs!r} is {tensor.dtype}; expected {kinds}")
     dtypes = {tensor.dtype: found.sources[name][0] for name, tensor in found.items() if tensor.is_floating_point()}
     if dtype is None and len(dtypes) > 1:
         each = ", ".join(f"{name!r} is {one}" for one, name in dtypes.items())
         raise ValueError(f"{folder} has weights of several dtypes ({each}); say which you want: dtype=torch.float32")
+
+
+def fits(found: torch.dtype, wanted: torch.dtype) -> bool:
+    """Floats fit floats, but for those of 8 bits, which mean nothing without their scales; others must be the same."""
+    return found.is_floating_point and found.itemsize > 1 if wanted.is_floating_point else found == wanted
 
 
 def fill(

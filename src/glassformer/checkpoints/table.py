@@ -101,6 +101,12 @@ class Row:
     def join(self, parts: Iterable[Tensor]) -> Tensor:
         """Our tensors as theirs."""
         parts = list(parts)
+        found = tuple(part.shape[0] for part in parts if part.ndim)
+        if len(parts) > 1 and found != (self.sizes or found[:1] * len(parts)):
+            raise ValueError(
+                f"{', '.join(self.ours)} have {found} rows, which row {self.source!r} could not split again; "
+                f"expected {self.sizes or 'equal ones'}"
+            )
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         return (tensor.T if self.transpose and tensor.ndim == 2 else tensor).contiguous()
 
