@@ -21,6 +21,7 @@ from torch import Tensor
 
 from glassformer.ops import machine
 from glassformer.ops.linear_onednn import OneDNN, traced, train, working_dtype
+from glassformer.ops.linear_quantized import BFloat16, Int4, Int8
 from glassformer.text.suggest import did_you_mean
 
 
@@ -78,6 +79,9 @@ LINEAR: dict[str, Callable[[], LinearKernel]] = {
     "measured": Measured,
     "reference": Reference,
     "onednn": OneDNN,
+    "bfloat16": BFloat16,
+    "int8": Int8,
+    "int4": Int4,
 }
 
 

@@ -6,7 +6,7 @@ operators `torch.ops.mkldnn._linear_pointwise` and `_reorder_linear_weight`; and
 operator would first copy a transpose, by torch.mm under `torch.backends.mkldnn.matmul.fp32_precision`.
 """
 
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any
 
@@ -54,7 +54,7 @@ class OneDNN:
     """
 
     def __init__(self) -> None:
-        self._packed = {dtype: Packed(_packer(dtype)) for dtype in DTYPES}
+        self._packed = {dtype: Packed(partial(pack, dtype=dtype)) for dtype in DTYPES}
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if traced():
@@ -121,9 +121,15 @@ def _named(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}{kind}"
 
 
-def _packer(dtype: torch.dtype) -> Any:
+def pack(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight in oneDNN's own layout: opaque, for `product` only."""
     # No batch size is named: the layout oneDNN then picks is the fastest or equal for one row and for many.
-    return lambda weight: _reorder(weight.to(dtype).contiguous(), None)
+    return _reorder(weight.to(dtype).contiguous(), None)
+
+
+def product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + b from the packed (or a plain) weight."""
+    return _product(x, packed, bias, "none", [], "")
 
 
 def train(x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -140,7 +146,7 @@ class _Product(Function):
         x, weight = x.to(dtype), weight.to(dtype)
         ctx.save_for_backward(x, weight)
         try:
-            return _product(x, weight, None if bias is None else bias.to(dtype), "none", [], "")
+            return product(x, weight, None if bias is None else bias.to(dtype))
         except RuntimeError:
             F.linear(x, weight, bias)  # where the shapes do not fit, its message says how
             raise
@@ -154,7 +160,7 @@ class _Product(Function):
         rows, seen = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
         dx = dw = None
         if weight.dtype is torch.float32 and not switchable():
-            dx = _product(rows, weight.t(), None, "none", [], "") if need_x else None
+            dx = product(rows, weight.t(), None) if need_x else None
             dw = _transposed_product(rows, seen) if need_weight else None
         else:
             with _switch:
@@ -170,8 +176,8 @@ class _Product(Function):
 def _transposed_product(dy: Tensor, x: Tensor) -> Tensor:
     """dyᵀ x by the operator, which copies the transpose of its first argument: give it the narrower one."""
     if x.shape[1] < dy.shape[1]:
-        return _product(x.t(), dy.t(), None, "none", [], "").t()
-    return _product(dy.t(), x.t(), None, "none", [], "")
+        return product(x.t(), dy.t(), None).t()
+    return product(dy.t(), x.t(), None)
 
 
 class _Switch:

@@ -1,0 +1,175 @@
+"""Linear products that read fewer bytes of weight: a bfloat16 copy, 8-bit and 4-bit integers; for inference on the CPU.
+
+At one row a product takes the time that reading its weight takes, so half the bytes are about twice the speed. The
+layer's own weight stays as it is (and in memory); the kernel holds the small copy and makes it again when the weight
+changes. Activations are rounded to bfloat16 and the result has the dtype of x.
+
+Inside `torch.compile` and `torch.func` transforms, which cannot see into the packed operators, the same numbers are
+computed from the plain weight at every call: right, but not fast.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glassformer.ops.linear_onednn import PLAIN, missing, pack, product, traced
+from glassformer.ops.linear_packed import Packed
+
+BF16 = torch.bfloat16
+GROUP = 32  # weights that share a scale and a zero in int4
+# Rows from which turning int8 back into bfloat16 for one large product beats the operator made for a few rows.
+MANY_ROWS = 16
+
+
+class Inference(ABC):
+    """What the kernels of this file share: the checks, the packed copy, the dtypes.
+
+    Raises ValueError where a gradient would be needed, off the CPU, for float64, and for tensor subclasses.
+    """
+
+    name: str
+
+    def __init__(self) -> None:
+        self._packed = Packed(self.pack)
+
+    @abstractmethod
+    def pack(self, weight: Tensor) -> Any:
+        """The small copy of the weight."""
+
+    @abstractmethod
+    def product(self, x: Tensor, packed: Any, out_dim: int) -> Tensor:
+        """x Wᵀ (r, o) in bfloat16 from x (r, i) in bfloat16 and the small copy."""
+
+    @abstractmethod
+    def rounded(self, weight: Tensor) -> Tensor:
+        """The weight (o, i) that the small copy stands for, in float32."""
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        self._check(x, weight)
+        if traced():
+            y = F.linear(x.to(BF16), self.rounded(weight).to(BF16))
+        else:
+            rows = x.reshape(-1, x.shape[-1])
+            if rows.dtype is not BF16:
+                rows = rows.to(BF16)
+            y = self.product(rows, self._packed(weight), weight.shape[0]).view(*x.shape[:-1], weight.shape[0])
+        if x.dtype is not BF16:
+            y = y.to(x.dtype)
+        return y if bias is None else y + bias.to(y.dtype)
+
+    def _check(self, x: Tensor, weight: Tensor) -> None:
+        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+            raise ValueError(
+                f"linear kernel {self.name!r} is for inference and has no gradient: call the model under "
+                f"torch.no_grad(), or train with linear kernel 'measured'"
+            )
+        if x.shape[-1] != weight.shape[1]:
+            raise ValueError(
+                f"x has {x.shape[-1]} features but the weight {tuple(weight.shape)} takes {weight.shape[1]}"
+            )
+        for tensor in (x, weight):
+            if not tensor.is_cpu or tensor.dtype is torch.float64 or not (type(tensor) in PLAIN or traced()):
+                raise ValueError(
+                    f"linear kernel {self.name!r} takes plain float32, float16 or bfloat16 tensors on the CPU, not a "
+                    f"{type(tensor).__name__} of {str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
+                )
+
+    def forget(self) -> None:
+        """Drop the packed copy; the next call packs anew."""
+        self._packed.forget()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
+class BFloat16(Inference):
+    """y = bf16(x) bf16(W)ᵀ + b: half the bytes of float32. Each weight is within 2⁻⁹ of itself."""
+
+    name = "bfloat16"
+
+    def pack(self, weight: Tensor) -> Tensor:
+        return weight.to(BF16) if missing() else pack(weight, BF16)
+
+    def product(self, x: Tensor, packed: Tensor, out_dim: int) -> Tensor:
+        return F.linear(x, packed) if missing() else product(x, packed, None)
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        return weight.to(BF16).float()
+
+
+class Int8(Inference):
+    """y = bf16(x) Qᵀ · s + b  with W ≈ s Q, Q integers in ±127, one bfloat16 scale s per row of W: a quarter the bytes.
+
+    s = max|row| / 127, so each weight is within s/2 of itself (Dettmers et al. 2022, section 2: absmax, by vectors).
+    """
+
+    name = "int8"
+
+    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        q, scale = _int8(weight)
+        # The operator reads whole groups of 16 columns: past the end, where there are fewer.
+        return F.pad(q, (0, -q.shape[1] % 16)).to(torch.int8), scale.to(BF16)
+
+    def product(self, x: Tensor, packed: tuple[Tensor, Tensor], out_dim: int) -> Tensor:
+        q, scale = packed
+        if x.shape[1] != q.shape[1]:
+            x = F.pad(x, (0, q.shape[1] - x.shape[1]))
+        if x.shape[0] < MANY_ROWS:
+            return torch.ops.aten._weight_int8pack_mm(x.contiguous(), q, scale)
+        return F.linear(x, q.to(BF16)) * scale
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        q, scale = _int8(weight)
+        return q * scale[:, None]
+
+
+class Int4(Inference):
+    """y = bf16(x) Wᵀ + b  with W ≈ z + s Q, Q integers from −8 to 7, s and z in bfloat16 for each 32 weights of a row.
+
+    s = (max − min) / 15 over the group and z the zero that puts min on −8 (Frantar et al. 2022, section 2, gives the
+    grid): five bits a weight in all. Each weight is within s/2, and the rounding of s and z, of itself.
+    """
+
+    name = "int4"
+
+    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        q, scale, zero = _int4(F.pad(weight, (0, 0, 0, -weight.shape[0] % 16)))  # the operator takes rows by sixteens
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q.flatten(1).to(torch.int32) + 8, 1)
+        scale_and_zero = torch.cat([scale, zero], -1).transpose(0, 1).contiguous()
+        return packed, scale_and_zero.to(BF16)
+
+    def product(self, x: Tensor, packed: tuple[Tensor, Tensor], out_dim: int) -> Tensor:
+        q, scale_and_zero = packed
+        if x.shape[1] % GROUP:
+            x = F.pad(x, (0, -x.shape[1] % GROUP))
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), q, GROUP, scale_and_zero)
+        return y if y.shape[1] == out_dim else y[:, :out_dim]
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        q, scale, zero = _int4(weight)
+        return (zero + scale * q).flatten(1)[:, : weight.shape[1]]
+
+
+def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Q (o, i) and s (o), both in float32 though s is a bfloat16 number."""
+    weight = weight.float()
+    scale = _nonzero(weight.abs().amax(1) / 127)
+    return (weight / scale[:, None]).round().clamp(-127, 127), scale
+
+
+def _int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Q (o, groups, 32), s and z (o, groups, 1) in float32, s and z bfloat16 numbers; zeros fill the last group."""
+    groups = F.pad(weight.float(), (0, -weight.shape[1] % GROUP)).unflatten(1, (-1, GROUP))
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    scale = _nonzero((high - low) / 15)
+    zero = (low + 8 * scale).to(BF16).float()
+    return ((groups - zero) / scale).round().clamp(-8, 7), scale, zero
+
+
+def _nonzero(scale: Tensor) -> Tensor:
+    """As bfloat16 numbers, in float32, with 1 for the scale of a group whose weights are all the same."""
+    scale = scale.to(BF16).float()
+    return torch.where(scale > 0, scale, 1.0)
