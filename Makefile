@@ -5,6 +5,11 @@ PYTHON ?=
 ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SHELL := bash
+
+# While pip works: the package it is at, on one line, where somebody watches.
+SHOW_PACKAGES := if [ -t 1 ]; then awk '/^(Collecting|Installing)/ { printf "\r\033[K  %.70s", $$0; fflush() } \
+  END { printf "\r\033[K" }'; else cat > /dev/null; fi
 
 # A dependency's own dependencies must keep to the pinned versions too, so pip is told twice: here, and on its command line.
 export PIP_CONSTRAINT := constraints.txt
@@ -30,7 +35,9 @@ $(READY): pyproject.toml constraints.txt
 	  echo "error: '$$found -m venv $(VENV)' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
 	fi
 	@echo "Installing Glassformer and its tools into $(VENV): a few minutes the first time, most of it PyTorch."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@set -o pipefail; log=$(VENV)/setup.log; \
+	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[dev]' 2>&1 | tee $$log | $(SHOW_PACKAGES) \
+	  || { echo "error: the installation failed; the end of $$log:" >&2; tail -n 15 $$log >&2; exit 1; }
 	@touch $@
 
 demo: $(READY) ## train a small GPT on text that is on this machine, sample from it, check it against NumPy
