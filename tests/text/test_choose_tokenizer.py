@@ -49,7 +49,7 @@ def test_a_tokenizer_json_is_run_by_tokenizers_where_installed_else_by_ours(tmp_
 
 
 def test_a_misspelt_name_is_answered_with_the_right_one():
-    with pytest.raises(ValueError, match="'charcters' .did you mean 'characters'"):
+    with pytest.raises(ValueError, match=r"'charcters' \(did you mean 'characters'"):
         train_tokenizer("charcters", TEXT)
 
 

@@ -33,6 +33,12 @@ def test_words_joined_are_the_text(text):
     assert "".join(split(text)) == text
 
 
+def test_every_contraction_is_a_word_of_its_own():
+    assert split("I'm you're he's she'd it'll we've can't o'x") == [
+        "I", "'m", " you", "'re", " he", "'s", " she", "'d", " it", "'ll", " we", "'ve", " can", "'t", " o", "'", "x",
+    ]  # fmt: skip
+
+
 def test_contractions_numbers_and_spaces_are_cut_as_in_gpt2():
     assert split("It's  12 o'clock,\n\n we'LL go.") == [
         "It", "'s", " ", " 12", " o", "'", "clock", ",", "\n\n", " we", "'", "LL", " go", ".",

@@ -148,10 +148,8 @@ def learn_merges(
             continue
         left, right = tokens[pair[0]], tokens[pair[1]]
         merges.append((left, right))
-        # two merges can make the same bytes ("aa" + "a", "a" + "aa"): these are one token
-        new = vocabulary.setdefault(left + right, len(vocabulary))
-        if new == len(tokens):
-            tokens.append(left + right)
+        new = vocabulary[left + right] = len(tokens)  # always bytes not seen before: equal bytes are merged equally
+        tokens.append(left + right)
         risen = set()
         for index in places.pop(pair):
             for old in pairwise(words[index]):

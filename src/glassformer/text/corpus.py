@@ -56,11 +56,13 @@ def load_corpus(spec: str | Path = "python-docs") -> Corpus:
     Raises:
         FileNotFoundError: nothing is called that.
         OSError: a file cannot be read, or the download fails.
-        ValueError: a file is binary, not UTF-8, or the text is empty or too short; the file is named.
+        ValueError: a file is binary, not UTF-8, or the text is empty or too short, and it is named; or `spec` is empty.
     """
     name = str(spec)
     if name in _NAMED:
         return Corpus.split(name, _NAMED[name]())
+    if not name.strip():
+        raise ValueError("the name of the corpus is empty: give 'python-docs', a file, a folder or a glob")
     path = Path(name).expanduser()
     if path.is_file():
         return Corpus.split(name, read_text(path))

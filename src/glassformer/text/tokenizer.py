@@ -17,9 +17,13 @@ TOKENIZER_FILES = ("tokenizer.json", "glassformer_tokenizer.json")
 class Stream(Protocol):
     """Token ids in, text out as soon as its characters are complete."""
 
-    def push(self, token: int) -> str: ...
+    def push(self, token: int) -> str:
+        """The characters that `token` completes, at times none."""
+        ...
 
-    def finish(self) -> str: ...
+    def finish(self) -> str:
+        """What is left when the ids end."""
+        ...
 
 
 class Tokenizer(ABC):
@@ -210,9 +214,10 @@ def one_row(ids: Iterable[int]) -> list[int]:
         raise TypeError(f"decode takes a sequence of token ids, not {row!r}")
     row = list(row)
     if row and not hasattr(row[0], "__index__"):
-        raise TypeError(f"decode takes one sequence of token ids, not a batch of them: the first is {row[0]!r}")
+        raise TypeError(f"decode takes one sequence of integer ids, but its first item is {row[0]!r}")
     return row
 
 
 def outside_vocabulary(index: int, vocab_size: int) -> str:
+    """The sentence that says so, the same for every tokenizer."""
     return f"token id {index} is outside the vocabulary: ids go from 0 to {vocab_size - 1}"

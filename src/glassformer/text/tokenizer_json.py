@@ -108,12 +108,12 @@ def read_tokenizer_json(path: str | Path) -> BPETokenizer:
 
 def _parse(content: Any) -> BPETokenizer:
     _check("", content)
-    model, decoder, cutter = content["model"], content["decoder"], content["pre_tokenizer"]
-    _check("pre_tokenizer", {"use_regex": True, "add_prefix_space": True, **(cutter or {"type": None})})
-    _check("decoder", decoder or {"type": None})
-    _check("model", {"type": None, **model})
+    model = content["model"]
+    _check("model", model, {"type": None})
+    _check("pre_tokenizer", content["pre_tokenizer"], {"type": None, "add_prefix_space": True, "use_regex": True})
+    _check("decoder", content["decoder"], {"type": None})
     if content.get("post_processor") is not None:
-        _check("post_processor", content["post_processor"])
+        _check("post_processor", content["post_processor"], {"type": None})
     added: dict[str, int] = {}
     special, normalized = [], set()
     for token in content.get("added_tokens") or []:
@@ -138,16 +138,19 @@ def _parse(content: Any) -> BPETokenizer:
     return BPETokenizer(vocabulary, merges, added_tokens=added, special_tokens=special)
 
 
-def _check(part: str, content: Any) -> None:
-    """Refuses what the part says beyond `_ALLOWED`."""
-    place = f"{part}." if part else ""
+def _check(part: str, content: Any, where_absent: Mapping[str, Any] | None = None) -> None:
+    """Refuses what the part says, or means by leaving it out, beyond `_ALLOWED`."""
     if not isinstance(content, Mapping):
-        raise ValueError(f"{part or 'the file'} is not a JSON object")
-    for key, value in content.items():
+        raise ValueError(f"{part or 'the file'} is {_said(content)}, not a JSON object: not implemented here")
+    for key, value in {**(where_absent or {}), **content}.items():
         allowed = _ALLOWED[part].get(key, [])
         if allowed is not ... and value not in allowed:
-            said = json.dumps(value, ensure_ascii=False)
-            raise ValueError(f"{place}{key} = {said[:60]} is not implemented here: only byte-level BPE as in GPT-2 is")
+            name = f"{part}.{key}" if part else key
+            raise ValueError(f"{name} = {_said(value)} is not implemented here: only byte-level BPE as in GPT-2 is")
+
+
+def _said(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:60]
 
 
 def _show(token: bytes) -> str:

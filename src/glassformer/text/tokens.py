@@ -5,6 +5,7 @@ import json
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,8 +54,11 @@ class TokenFile:
             "sha256": hashlib.sha256(row.data).hexdigest(),
             "tokenizer": tokenizer,
         }
+        line = json.dumps(header | {"check": _check_of(header)}).encode().ljust(_HEADER_BYTES - 1) + b"\n"
+        if len(line) != _HEADER_BYTES:
+            raise ValueError(f"tokenizer={tokenizer!r} is too long for a header of {_HEADER_BYTES} bytes")
         with written_atomically(Path(path)) as file:
-            file.write(json.dumps(header).encode().ljust(_HEADER_BYTES - 1) + b"\n")
+            file.write(line)
             file.write(row.data)
         return cls.open(path, verify=False)
 
@@ -83,20 +87,20 @@ class TokenFile:
         return cls(path, tokens, header["vocab_size"], header["tokenizer"], header["sha256"])
 
 
-def _parse_header(path: Path, line: bytes) -> dict:
-    kinds = {"format": str, "dtype": str, "count": int, "vocab_size": int, "sha256": str, "tokenizer": str}
+def _parse_header(path: Path, line: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{path} is not a token file: it does not begin with a header") from error
+        raise ValueError(f"{path} is not a token file, or is damaged: it does not begin with a header") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT or len(line) != _HEADER_BYTES:
         raise ValueError(f"{path} is not a token file of the format {_FORMAT}")
-    for key, kind in kinds.items():
-        if not isinstance(header.get(key), kind):
-            raise ValueError(f"{path} is damaged: its header says {key}={header.get(key)!r}")
-    if header["dtype"] not in ("uint16", "uint32") or header["count"] < 0:
-        raise ValueError(f"{path} is damaged: its header says {header['count']} tokens of type {header['dtype']}")
+    if header.pop("check", None) != _check_of(header):
+        raise ValueError(f"{path} is damaged: its header does not have the sum that it promises")
     return header
+
+
+def _check_of(header: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header).encode()).hexdigest()[:16]
 
 
 def cached_tokens(text: str, tokenizer: Tokenizer, *, folder: str | Path | None = None) -> TokenFile:
