@@ -28,7 +28,8 @@ $(READY): pyproject.toml constraints.txt
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "error: $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) --version 2>&1 | tail -n 1); Glassformer needs Python 3.11 or newer." >&2; \
+	  found=$$("$(or $(PYTHON),python3)" --version 2>/dev/null | grep '^Python'); \
+	  echo "error: Glassformer needs Python 3.11 or newer; $(or $(PYTHON),python3) is $${found:-not there}." >&2; \
 	  echo "       Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; \
 	fi; \
 	if ! "$$found" -m venv $(VENV); then \

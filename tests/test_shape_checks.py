@@ -34,3 +34,11 @@ def test_a_part_compiles_into_one_graph_although_its_shapes_are_checked() -> Non
 
     x = torch.randn(2, 5, 8)
     torch.testing.assert_close(torch.compile(block, fullgraph=True, backend="aot_eager")(x), block(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_part_exports_although_its_shapes_are_checked(strict: bool) -> None:
+    block, x = torch.nn.Sequential(LayerNorm(8), Attention(8, 2)), torch.randn(2, 5, 8)
+    exported = torch.export.export(block, (x,), strict=strict).module()
+    torch.testing.assert_close(exported(x), block(x))

@@ -85,12 +85,13 @@ def homes_of(name: str, library: list[Module]) -> list[Path]:
 
 def defined_names(module: Module) -> set[str]:
     """What a module defines at its top level, imports aside."""
-    names = {node.name for node in module.tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names = set()
     for node in module.tree.body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
     return names
 
 

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 
-import glassformer
 import house
 import pytest
+
+import glassformer
 
 HEAVY = ("torch", "numpy", "transformers", "safetensors", "jaxtyping", "einops")
 BARE_MODULES = 60  # the package alone may add this many modules to a bare interpreter (typing takes most of them)
