@@ -129,18 +129,22 @@ def evaluate(job: Job, progress: Progress, clock: "Clock") -> float:
             break
         with autocast(job):
             here = batch.to(job.device)
-            loss = job.model(here.inputs, targets=here.targets).loss
-        total += loss.item() * batch.counted
+            mean = job.model(here.inputs, targets=here.targets).loss
+        total += mean.item() * batch.counted
         counted += batch.counted
     clock.settle()
-    progress.validation_loss = total / counted
-    is_best = progress.best_loss is None or progress.validation_loss < progress.best_loss
+    loss = progress.validation_loss = total / counted
+    is_best = progress.best_loss is None or loss < progress.best_loss
     if is_best:
-        progress.best_loss = progress.validation_loss
+        progress.best_loss = loss
         job.save_best()
-    job.tell(Evaluated(step=progress.step, validation_loss=progress.validation_loss, is_best=is_best,
-                       seconds=progress.seconds, cpu_seconds=progress.cpu_seconds))  # fmt: skip
-    return progress.validation_loss
+    job.tell(
+        Evaluated(
+            step=progress.step, validation_loss=loss, is_best=is_best,
+            seconds=progress.seconds, cpu_seconds=progress.cpu_seconds,
+        )
+    )  # fmt: skip
+    return loss
 
 
 def progressed(job: Job, progress: Progress, gradient_norm: float, tokens_per_second: float) -> Progressed:

@@ -36,11 +36,11 @@ class Lion(Optimizer):
         refuse_closure(self, closure)
         for group in self.param_groups:
             lr, (beta1, beta2) = group["lr"], group["betas"]
-            for parameter in with_gradient(group):
+            for parameter, gradient in with_gradient(group):
                 momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-                update = momentum.lerp(parameter.grad, 1 - beta1).sign_()
+                update = momentum.lerp(gradient, 1 - beta1).sign_()
                 parameter.mul_(1 - lr * group["weight_decay"]).sub_(update, alpha=lr)
-                momentum.lerp_(parameter.grad, 1 - beta2)
+                momentum.lerp_(gradient, 1 - beta2)
 
 
 class Muon(Optimizer):
@@ -67,10 +67,10 @@ class Muon(Optimizer):
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]
             alike: dict[Any, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-            for parameter in with_gradient(group):
+            for parameter, gradient in with_gradient(group):
                 held = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-                held.lerp_(parameter.grad, 1 - momentum)
-                update = parameter.grad.lerp(held, momentum)
+                held.lerp_(gradient, 1 - momentum)
+                update = gradient.lerp(held, momentum)
                 wide = update if update.shape[0] <= update.shape[1] else update.T
                 alike[(*wide.shape, wide.device)].append((parameter, wide))
             for pairs in alike.values():
@@ -99,8 +99,8 @@ def newton_schulz(
     return x
 
 
-def with_gradient(group: Mapping[str, Any]) -> Iterable[Tensor]:
-    return (parameter for parameter in group["params"] if parameter.grad is not None)
+def with_gradient(group: Mapping[str, Any]) -> Iterable[tuple[nn.Parameter, Tensor]]:
+    return ((parameter, parameter.grad) for parameter in group["params"] if parameter.grad is not None)
 
 
 def refuse_closure(optimizer: Optimizer, closure: object) -> None:
@@ -206,7 +206,7 @@ class Groups:
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
         return [group for group in groups if group["params"]]
 
-    def split(self, wanted: Callable[[str], bool]) -> tuple[list[Tensor], list[Tensor]]:
+    def split(self, wanted: Callable[[str], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """The matrices whose name is wanted, and everything else."""
         chosen = {name for name in self.matrices if wanted(name)}
         return (
@@ -250,7 +250,7 @@ class ModelOptimizer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """`{parameter's name + ":" + quantity: tensor}`: tensors alone, so that a safetensors file can hold it."""
-        names = {parameter: name for name, parameter in self.parameters.items()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
         return {
             f"{names[parameter]}:{key}": value
             for optimizer in self.optimizers

@@ -9,15 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from glassformer.models.bigram import Bigram, BigramConfig
-from glassformer.models.gpt import GPT, GPTConfig
-from glassformer.models.gpt2 import GPT2, GPT2Config
+from glassformer.models.catalog import MODELS, build
 from glassformer.models.language_model import LanguageModel
-from glassformer.models.llama import Llama, LlamaConfig
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
 from glassformer.ops.linear import LINEAR
@@ -36,16 +33,20 @@ from glassformer.training.optimizers import OPTIMIZERS, AdamWConfig, OptimizerCo
 from glassformer.training.schedules import SCHEDULES, Cosine, Schedule
 from glassformer.training.settings import Place, Text, flatten, read, table_of, to_toml
 
-ModelConfig = BigramConfig | GPTConfig | GPT2Config | LlamaConfig  # the [model] section's `name` says whose
-MODELS: dict[str, tuple[type[LanguageModel], type]] = {
-    "bigram": (Bigram, BigramConfig),
-    "gpt": (GPT, GPTConfig),
-    "gpt2": (GPT2, GPT2Config),
-    "llama": (Llama, LlamaConfig),
-}
+
+class ModelConfig(Protocol):
+    """A model's own config dataclass; the [model] section's `name` says whose."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def max_positions(self) -> int | None: ...
+
+
 SCALINGS = {"linear": LinearScaling, "dynamic": DynamicScaling, "llama3": Llama3Scaling, "yarn": YarnScaling}
 CHOICES: dict[Any, dict[str, type]] = {
-    ModelConfig: {name: config for name, (_, config) in MODELS.items()},
+    ModelConfig: {name: model.config_table.config for name, model in MODELS.items()},
     OptimizerConfig: dict(OPTIMIZERS),
     Schedule: dict(SCHEDULES),
     RotaryScaling: dict(SCALINGS),
@@ -113,15 +114,9 @@ class Recipe:
         del table["model"]["vocab_size"]
         return to_toml(table)
 
-    def model_class(self) -> type[LanguageModel]:
-        """Whose config the [model] section is."""
-        (found,) = [model for model, config in MODELS.values() if type(self.model) is config]
-        return found
-
     def build_model(self, vocab_size: int) -> LanguageModel:
         """The model, with the tokenizer's vocabulary, its kernels chosen, and drawn from torch's generator."""
-        make: Any = self.model_class()
-        built: LanguageModel = make(replace(self.model, vocab_size=vocab_size))
+        built = build(replace(self.model, vocab_size=vocab_size))  # type: ignore[type-var]
         training = self.training
         if training.zero_init:
             zero_residuals(built)
