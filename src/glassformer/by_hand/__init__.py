@@ -1,0 +1,50 @@
+"""The mirror: the same models in NumPy, every forward pass with its gradient written beside it.
+
+It needs NumPy and nothing else. `python -m glassformer.by_hand` trains a small GPT with it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glassformer.by_hand.checkpoints import read_safetensors
+    from glassformer.by_hand.generation import generate, stream
+    from glassformer.by_hand.models.gpt2 import GPT2, GPT2Config
+    from glassformer.by_hand.models.llama import Llama, LlamaConfig
+    from glassformer.by_hand.ops.cross_entropy import cross_entropy
+    from glassformer.by_hand.ops.mask import Mask
+    from glassformer.by_hand.optimizers import AdamW, clip_gradients, cosine_schedule
+
+__all__ = [
+    "GPT2",
+    "AdamW",
+    "GPT2Config",
+    "Llama",
+    "LlamaConfig",
+    "Mask",
+    "clip_gradients",
+    "cosine_schedule",
+    "cross_entropy",
+    "generate",
+    "read_safetensors",
+    "stream",
+]
+
+_HOME = {
+    "checkpoints": ["read_safetensors"],
+    "models.gpt2": ["GPT2", "GPT2Config"],
+    "models.llama": ["Llama", "LlamaConfig"],
+    "ops.cross_entropy": ["cross_entropy"],
+    "ops.mask": ["Mask"],
+    "generation": ["generate", "stream"],
+    "optimizers": ["AdamW", "clip_gradients", "cosine_schedule"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names load when first used: `--help` needs no NumPy, and it must not load before its kernels are chosen."""
+    from importlib import import_module
+
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

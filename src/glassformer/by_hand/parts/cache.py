@@ -1,0 +1,56 @@
+"""The key-value cache: what attention has already computed for the tokens seen so far."""
+
+import numpy as np
+from numpy import ndarray as Array
+from numpy.typing import DTypeLike
+
+
+class LayerCache:
+    """One layer's keys and values, (b, g, capacity, k) each, filled up to its owner's `length`."""
+
+    def __init__(self, owner: "KeyValueCache", key: Array, value: Array) -> None:
+        self.owner, self.key, self.value = owner, key, value
+
+    def append(self, k: Array, v: Array) -> tuple[Array, Array]:
+        """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is."""
+        start = self.owner.length
+        end = start + k.shape[2]
+        self.key[:, :, start:end] = k
+        self.value[:, :, start:end] = v
+        return self.key[:, :, :end], self.value[:, :, :end]
+
+
+class KeyValueCache:
+    """Keys and values of every layer, allocated once and written in place; the model calls `advance` after a pass."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        batch_size: int,
+        num_kv_heads: int,
+        capacity: int,
+        head_dim: int,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        store = np.zeros((num_layers, 2, batch_size, num_kv_heads, capacity, head_dim), dtype)
+        self.layers = [LayerCache(self, key, value) for key, value in store]
+        self.capacity, self.length = capacity, 0
+
+    def require(self, t: int) -> None:
+        """Raise ValueError unless `t` more tokens fit."""
+        if self.length + t > self.capacity:
+            raise ValueError(
+                f"the cache holds {self.length} tokens and {t} more were given; its capacity is {self.capacity}"
+            )
+
+    def advance(self, t: int) -> None:
+        """Count the `t` tokens that the layers have just written."""
+        self.require(t)
+        self.length += t
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot truncate to {length} tokens a cache that holds {self.length}")
+        self.length = length
