@@ -140,10 +140,13 @@ def swallowed_errors(modules: Iterable[Module]) -> Complaints:
 
 
 def silent_errors(modules: Iterable[Module]) -> Complaints:
-    """What is raised is a particular error with a sentence; `assert` is not how input is refused."""
+    """What is raised is a particular error with a sentence; `assert` is not how input is refused.
+
+    `assert x is not None` and `assert isinstance(x, T)` only tell a type checker what is known.
+    """
     for module in modules:
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Assert) and node.msg is None:
+            if isinstance(node, ast.Assert) and node.msg is None and not _narrows_a_type(node.test):
                 yield _at(module, node, "asserts without a sentence; raise an error, or say what must hold")
             elif isinstance(node, ast.Raise) and node.exc is not None:
                 call = node.exc
@@ -228,6 +231,10 @@ def _names(node: ast.expr | None) -> list[str]:
     if isinstance(node, ast.Tuple):
         return [ast.unparse(element) for element in node.elts]
     return [ast.unparse(node)] if node is not None else [""]
+
+
+def _narrows_a_type(test: ast.expr) -> bool:
+    return ast.unparse(test).startswith("isinstance(") or ast.unparse(test).endswith(" is not None")
 
 
 def _is_ellipsis(statement: ast.stmt) -> bool:

@@ -11,7 +11,7 @@ import glassformer
 
 HEAVY = ("torch", "numpy", "transformers", "safetensors", "jaxtyping", "einops")
 BARE_MODULES = 60  # the package alone may add this many modules to a bare interpreter (typing takes most of them)
-HELP_MODULES = 450  # `glassformer --help`, tyro and rich in it: far under half a second of CPU time
+HELP_MODULES = 350  # `glassformer --help`, tyro and rich in it (230 of them): far under half a second of CPU time
 
 
 def python(code: str) -> list[str]:

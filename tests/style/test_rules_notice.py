@@ -93,6 +93,7 @@ def test_a_rule_notices(rule: Rule, path: str, source: str) -> None:
         (rules.swallowed_errors, "parts/a", "try: f()\nexcept Exception as error: raise ValueError('x') from error"),
         (rules.swallowed_errors, "parts/a", "try: f()\nexcept FileNotFoundError: pass"),
         (rules.silent_errors, "parts/a", "raise\nraise ValueError(f'x={x}')\nraise error\nraise StopIteration"),
+        (rules.silent_errors, "parts/a", "assert x is not None\nassert isinstance(x, int)\nassert x > 0, 'x grows'"),
         (rules.unsafe_loading, "parts/a", "np.load(path, allow_pickle=False)"),
     ],
 )
