@@ -63,17 +63,17 @@ class TopP:
     p: float
 
     def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
-        probabilities = logits.softmax(-1, dtype=torch.float64)
+        total = logits.double().logsumexp(-1, keepdim=True)
         # The set is small as a rule, and sorting a whole vocabulary takes longer than many a model's forward pass.
         for width in (min(256, logits.shape[-1]), logits.shape[-1]):
-            largest = probabilities.topk(width).values
-            mass = largest.cumsum(-1)
+            largest = logits.topk(width).values
+            probabilities = (largest.double() - total).exp()
+            mass = probabilities.cumsum(-1)
             if bool((mass[:, -1] >= self.p).all()):
                 break
-        size = (
-            ((mass - largest) < self.p).sum(-1, keepdim=True).clamp(min=1)
-        )  # a token stays if what precedes it is < p
-        edge = logits.topk(width).values.gather(1, size - 1)
+        # A token stays while the mass before it is less than p.
+        size = ((mass - probabilities) < self.p).sum(-1, keepdim=True).clamp(min=1)
+        edge = largest.gather(1, size - 1)
         stays = logits >= edge
         if bool((stays.sum(-1, keepdim=True) > size).any()):
             ties = logits == edge

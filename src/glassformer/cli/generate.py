@@ -1,0 +1,120 @@
+"""`glassformer generate --model FOLDER`"""
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glassformer.cli.models import Opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Continue text with a trained model, as it is written."""
+
+    model: str
+    """a run folder, a Hugging Face folder, or a hub id"""
+    prompt: str | None = None
+    """the text to continue; - reads it from standard input; the beginning of a line if not given"""
+    max_new_tokens: int = 300
+    """how many tokens to write at most"""
+    temperature: float = 0.8
+    """below 1 safer, above 1 wilder; 0 always takes the most probable token"""
+    top_k: int | None = None
+    """choose among the so many most probable tokens only"""
+    top_p: float | None = None
+    """choose among the most probable tokens that together have this probability"""
+    min_p: float | None = None
+    """choose among tokens with at least this part of the largest probability"""
+    repetition_penalty: float = 1.0
+    """above 1: tokens that have been said become less likely"""
+    stop: tuple[str, ...] = ()
+    """texts that end the continuation, and are not shown"""
+    samples: int = 1
+    """how many continuations; the i-th (from 0) is that of --seed SEED+i"""
+    seed: int | None = None
+    """the same seed gives the same text; without it, each call another"""
+    num_beams: int = 1
+    """above 1: search for the most probable continuation; nothing is shown before its end"""
+    device: str = "auto"
+    """auto, cpu, cuda"""
+    dtype: str | None = None
+    """float32, bfloat16 or float16; the weights' own if not given"""
+    linear: str | None = None
+    """the kernel of the products with weights (see doctor); the fastest plain one if not given"""
+
+
+def run(options: Generate, _: list[str]) -> None:
+    """Write the continuations to standard output, piece by piece."""
+    from glassformer.cli.models import open_model
+
+    if options.samples < 1:
+        raise ValueError(f"--samples is {options.samples}; expected 1 or more")
+    opened = open_model(options.model, dtype=options.dtype, device=options.device, linear=options.linear)
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    if prompt is None:
+        prompt = line_start(opened)
+    if options.num_beams > 1:
+        sys.stdout.write(prompt.lstrip("\n") + searched(opened, prompt, options) + "\n")
+        return
+    for i in range(options.samples):
+        continuation = pieces(opened, prompt, options, i)
+        sys.stdout.write(("\n---\n" if i else "") + prompt.lstrip("\n"))
+        for piece in continuation:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+
+
+def line_start(opened: "Opened") -> str:
+    """The prompt where none is given: a line break. Raises ValueError where the tokenizer does not know it."""
+    try:
+        opened.tokenizer().encode("\n")
+    except ValueError as error:
+        raise ValueError(f"--prompt is not given, and a text cannot begin with a line break here: {error}") from error
+    return "\n"
+
+
+def pieces(opened: "Opened", prompt: str, options: Generate, sample: int) -> Any:
+    """One continuation, streamed."""
+    from glassformer.generation import stream_text
+
+    sampling = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p,
+                "min_p": options.min_p, "do_sample": True}  # fmt: skip
+    if options.seed is not None:
+        sampling["seed"] = options.seed + sample
+    if options.temperature == 0:
+        refuse(options, "top_k", "top_p", "min_p", "seed", reason="--temperature 0 takes the most probable token")
+        if options.samples > 1:
+            raise ValueError(f"--samples {options.samples} with --temperature 0 gives the same text each time")
+        sampling = {}
+    return stream_text(
+        opened.model, opened.tokenizer(), prompt, stop_strings=options.stop, max_new_tokens=options.max_new_tokens,
+        repetition_penalty=options.repetition_penalty, slide_context=True, eos_token_id=opened.eos_token_ids(),
+        **sampling,
+    )  # fmt: skip
+
+
+def searched(opened: "Opened", prompt: str, options: Generate) -> str:
+    """The continuation that beam search finds."""
+    from glassformer.generation import generate
+
+    refuse(options, "top_k", "top_p", "min_p", "seed", reason="beam search does not sample")
+    if options.stop or options.samples > 1:
+        raise ValueError(f"--num-beams {options.num_beams} goes with neither --stop nor --samples")
+    tokenizer = opened.tokenizer()
+    ids, end = tokenizer.encode(prompt), tokenizer.end_of_text
+    eos = opened.eos_token_ids() or (() if end is None else (end,))
+    found = generate(
+        opened.model, ids, max_new_tokens=options.max_new_tokens, num_beams=options.num_beams,
+        repetition_penalty=options.repetition_penalty, eos_token_id=eos,
+    )[0, len(ids) :].tolist()  # fmt: skip
+    ends = [place for place, token in enumerate(found) if token in eos]
+    return tokenizer.decode(found[: min(ends, default=len(found))])
+
+
+def refuse(options: Generate, *names: str, reason: str) -> None:
+    """Raise ValueError where one of these options was given."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)} has no effect: {reason}")
