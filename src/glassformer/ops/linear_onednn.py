@@ -6,7 +6,8 @@ operators `torch.ops.mkldnn._linear_pointwise` and `_reorder_linear_weight`; and
 operator would first copy a transpose, by torch.mm under `torch.backends.mkldnn.matmul.fp32_precision`.
 """
 
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -18,7 +19,6 @@ from torch.autograd.function import once_differentiable
 
 from glassformer.ops.linear_packed import Packed
 
-DTYPES = (torch.float32, torch.bfloat16)
 _transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
 PLAIN = (Tensor, torch.nn.Parameter)  # a subclass (fake, distributed, quantized) has its own products
 
@@ -54,7 +54,7 @@ class OneDNN:
     """
 
     def __init__(self) -> None:
-        self._packed = {dtype: Packed(partial(pack, dtype=dtype)) for dtype in DTYPES}
+        self._packed = Packed(pack)
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if traced():
@@ -62,26 +62,34 @@ class OneDNN:
         dtype = working_dtype(x, weight)
         if dtype is None or missing():
             raise _refusal(x, weight)
-        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        if torch.is_grad_enabled() and differentiable(x, weight, bias):
             return train(x, weight, bias, dtype)
-        return self.infer(x, weight, bias, dtype)
+        return self.infer(x, (weight,), bias, dtype)
 
-    def infer(self, x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """The product in `dtype`, by the packed weight, without gradients."""
+    def together(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """Several products of one x: where no gradient is asked for, as one product with all the rows of W."""
+        if traced() or torch.is_grad_enabled():
+            return tuple(self(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        dtype = working_dtype(x, *weights)
+        if dtype is None or missing():
+            raise _refusal(x, weights[0])
+        return split(self.infer(x, weights, stacked(biases, weights), dtype), weights)
+
+    def infer(self, x: Tensor, weights: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """The product in `dtype`, by the packed rows of all the weights, without gradients."""
         if x.dtype is not dtype:
             x = x.to(dtype)
         if bias is not None and bias.dtype is not dtype:
             bias = bias.to(dtype)
         try:
-            return _product(x, self._packed[dtype](weight), bias, "none", [], "")
+            return _product(x, self._packed(dtype, *weights), bias, "none", [], "")
         except RuntimeError:
-            F.linear(x, weight.to(dtype), bias)  # where the shapes do not fit, its message says how
+            F.linear(x, torch.cat(list(weights)).to(dtype), bias)  # where the shapes do not fit, its message says how
             raise
 
     def forget(self) -> None:
-        """Drop the packed copies; the next call packs anew."""
-        for packed in self._packed.values():
-            packed.forget()
+        """Drop the packed copy; the next call packs anew."""
+        self._packed.forget()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()  # a copied or unpickled kernel packs its own weight
@@ -92,18 +100,37 @@ def traced() -> bool:
     return torch.compiler.is_compiling() or _transforms() is not None
 
 
-def working_dtype(x: Tensor, weight: Tensor) -> torch.dtype | None:
-    """The dtype in which oneDNN computes x Wᵀ (under autocast: autocast's), or None where it does not take them."""
-    dtype = weight.dtype
-    if torch.is_autocast_enabled("cpu"):
-        if x.dtype is torch.float64 or dtype is torch.float64:  # autocast leaves these as they are
-            return None
-        dtype = torch.get_autocast_dtype("cpu")
-    elif x.dtype is not dtype:
+def differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether one of them asks for a gradient."""
+    return x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+
+
+def stacked(biases: Sequence[Tensor | None], weights: Sequence[Tensor]) -> Tensor | None:
+    """The biases of several layers as one, 0 where a layer has none; None where none has."""
+    if all(bias is None for bias in biases):
         return None
+    pairs = zip(biases, weights, strict=True)
+    return torch.cat([weight.new_zeros(weight.shape[0]) if bias is None else bias for bias, weight in pairs])
+
+
+def split(y: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs that belong to each weight (views)."""
+    return y.split([weight.shape[0] for weight in weights], -1)
+
+
+def working_dtype(x: Tensor, *weights: Tensor) -> torch.dtype | None:
+    """The dtype in which oneDNN computes x Wᵀ (under autocast: autocast's), or None where it does not take them."""
+    autocast = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
     if dtype is not torch.float32 and dtype is not torch.bfloat16:
         return None
-    return dtype if type(x) in PLAIN and type(weight) in PLAIN and x.is_cpu and weight.is_cpu else None
+    for tensor in (x, *weights):
+        # Autocast leaves float64 as it is.
+        if tensor.dtype is not dtype and (not autocast or tensor.dtype is torch.float64):
+            return None
+        if type(tensor) not in PLAIN or not tensor.is_cpu:
+            return None
+    return dtype
 
 
 def _refusal(x: Tensor, weight: Tensor) -> ValueError:

@@ -5,15 +5,16 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Key = tuple["weakref.ref[Tensor]", int, int, bytes]
 
 
 class Packed:
-    """Holds pack(weight) for the weight it saw last.
+    """Holds pack(weight, dtype) for what it saw last: a weight, or several, stacked row upon row.
 
-    The weight counts as changed when it is another tensor, when its version counter moved (an optimizer's step,
+    A weight counts as changed when it is another tensor, when its version counter moved (an optimizer's step,
     `load_state_dict`, any in-place operation), when its memory moved (`.to()`, an assignment to `.data`), or when its
     first 64 bytes differ: the version counter does not see what is written through `.data` or through NumPy, and such
     writes (a redrawn or scaled weight) as a rule touch the beginning too. One that does not must be told: `forget()`.
@@ -21,35 +22,42 @@ class Packed:
 
     __slots__ = ("_held", "_pack")
 
-    def __init__(self, pack: Callable[[Tensor], Any]) -> None:
+    def __init__(self, pack: Callable[[Tensor, torch.dtype], Any]) -> None:
         self._pack = pack
-        self._held: tuple[Key, Any] | None = None
+        self._held: tuple[torch.dtype, list[Key], Any] | None = None
 
-    def __call__(self, weight: Tensor) -> Any:
+    def __call__(self, dtype: torch.dtype, *weights: Tensor) -> Any:
         held = self._held
-        if held is not None:
-            (seen, version, address, start), packed = held
-            if (
-                seen() is weight
-                and weight._version == version
-                and weight.data_ptr() == address
-                and ctypes.string_at(address, len(start)) == start
-            ):
-                return packed
-        return self._renew(weight)
+        if held is not None and held[0] is dtype and len(held[1]) == len(weights):
+            for weight, (seen, version, address, start) in zip(weights, held[1], strict=True):
+                if (
+                    seen() is not weight
+                    or weight._version != version
+                    or weight.data_ptr() != address
+                    or ctypes.string_at(address, len(start)) != start
+                ):
+                    break
+            else:
+                return held[2]
+        return self._renew(dtype, weights)
 
-    def _renew(self, weight: Tensor) -> Any:
+    def _renew(self, dtype: torch.dtype, weights: tuple[Tensor, ...]) -> Any:
         self._held = None  # the old copy goes before the new one comes
-        if weight.is_inference():  # has no version counter: a change could not be seen, so nothing is kept
-            return self._pack(weight)
-        plain = weight.detach()
-        size = plain.element_size() * (plain.numel() if plain.is_contiguous() else min(1, plain.numel()))
-        start = ctypes.string_at(plain.data_ptr(), min(64, size)) if size else b""
-        key = weakref.ref(weight), weight._version, plain.data_ptr(), start
-        packed = self._pack(plain)
-        self._held = key, packed
+        # An inference tensor has no version counter: a change could not be seen, so nothing is kept.
+        keys = None if any(weight.is_inference() for weight in weights) else [_key(weight) for weight in weights]
+        plain = [weight.detach() for weight in weights]
+        packed = self._pack(plain[0] if len(plain) == 1 else torch.cat(plain), dtype)
+        if keys is not None:
+            self._held = dtype, keys, packed
         return packed
 
     def forget(self) -> None:
         """Drop the copy; the next call packs anew."""
         self._held = None
+
+
+def _key(weight: Tensor) -> Key:
+    address = weight.data_ptr()
+    count = weight.numel() if weight.is_contiguous() else min(1, weight.numel())
+    start = ctypes.string_at(address, min(64, count * weight.element_size())) if count else b""
+    return weakref.ref(weight), weight._version, address, start

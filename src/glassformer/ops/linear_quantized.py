@@ -9,16 +9,18 @@ computed from the plain weight at every call: right, but not fast.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glassformer.ops.linear_onednn import PLAIN, missing, pack, product, traced
+from glassformer.ops.linear_onednn import PLAIN, missing, pack, product, split, stacked, traced
 from glassformer.ops.linear_packed import Packed
 
 BF16 = torch.bfloat16
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 GROUP = 32  # weights that share a scale and a zero in int4
 # Rows from which turning int8 back into bfloat16 for one large product beats the operator made for a few rows.
 MANY_ROWS = 16
@@ -36,8 +38,8 @@ class Inference(ABC):
         self._packed = Packed(self.pack)
 
     @abstractmethod
-    def pack(self, weight: Tensor) -> Any:
-        """The small copy of the weight."""
+    def pack(self, weight: Tensor, dtype: torch.dtype = BF16) -> Any:
+        """The small copy of the weight, for activations in `dtype`, which is bfloat16."""
 
     @abstractmethod
     def product(self, x: Tensor, packed: Any, out_dim: int) -> Tensor:
@@ -48,34 +50,42 @@ class Inference(ABC):
         """The weight (o, i) that the small copy stands for, in float32."""
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        self._check(x, weight)
-        if traced():
-            y = F.linear(x.to(BF16), self.rounded(weight).to(BF16))
-        else:
-            rows = x.reshape(-1, x.shape[-1])
-            if rows.dtype is not BF16:
-                rows = rows.to(BF16)
-            y = self.product(rows, self._packed(weight), weight.shape[0]).view(*x.shape[:-1], weight.shape[0])
-        if x.dtype is not BF16:
-            y = y.to(x.dtype)
-        return y if bias is None else y + bias.to(y.dtype)
+        return self._of(x, (weight,), bias)
 
-    def _check(self, x: Tensor, weight: Tensor) -> None:
-        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    def together(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """Several products of one x as one, with all the rows of W."""
+        return split(self._of(x, weights, stacked(biases, weights)), weights)
+
+    def _of(self, x: Tensor, weights: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+        hidden = traced()
+        self._check(x, weights, bias, hidden)
+        if hidden:
+            y = F.linear(x.to(BF16), torch.cat([self.rounded(weight).to(BF16) for weight in weights]))
+        else:
+            rows = x.reshape(-1, x.shape[-1]) if x.dtype is BF16 else x.to(BF16).reshape(-1, x.shape[-1])
+            out_dim = weights[0].shape[0] if len(weights) == 1 else sum(weight.shape[0] for weight in weights)
+            y = self.product(rows, self._packed(BF16, *weights), out_dim).view(*x.shape[:-1], out_dim)
+        if bias is not None:
+            y = y + bias  # float32 where the bias is
+        return y if y.dtype is x.dtype else y.to(x.dtype)
+
+    def _check(self, x: Tensor, weights: Sequence[Tensor], bias: Tensor | None, hidden: bool) -> None:
+        if torch.is_grad_enabled() and any(
+            tensor.requires_grad for tensor in (x, *weights, bias) if tensor is not None
+        ):
             raise ValueError(
                 f"linear kernel {self.name!r} is for inference and has no gradient: call the model under "
                 f"torch.no_grad(), or train with linear kernel 'measured'"
             )
-        if x.shape[-1] != weight.shape[1]:
-            raise ValueError(
-                f"x has {x.shape[-1]} features but the weight {tuple(weight.shape)} takes {weight.shape[1]}"
-            )
-        for tensor in (x, weight):
-            if not tensor.is_cpu or tensor.dtype is torch.float64 or not (type(tensor) in PLAIN or traced()):
+        for tensor in (x, *weights):
+            if not tensor.is_cpu or tensor.dtype not in DTYPES or not (hidden or type(tensor) in PLAIN):
                 raise ValueError(
                     f"linear kernel {self.name!r} takes plain float32, float16 or bfloat16 tensors on the CPU, not a "
                     f"{type(tensor).__name__} of {str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
                 )
+            if tensor.shape[-1] != x.shape[-1]:
+                raise ValueError(f"x has {x.shape[-1]} features, but the weight {tuple(tensor.shape)} takes "
+                                 f"{tensor.shape[1]}")  # fmt: skip
 
     def forget(self) -> None:
         """Drop the packed copy; the next call packs anew."""
@@ -90,8 +100,8 @@ class BFloat16(Inference):
 
     name = "bfloat16"
 
-    def pack(self, weight: Tensor) -> Tensor:
-        return weight.to(BF16) if missing() else pack(weight, BF16)
+    def pack(self, weight: Tensor, dtype: torch.dtype = BF16) -> Tensor:
+        return weight.to(dtype) if missing() else pack(weight, dtype)
 
     def product(self, x: Tensor, packed: Tensor, out_dim: int) -> Tensor:
         return F.linear(x, packed) if missing() else product(x, packed, None)
@@ -108,10 +118,10 @@ class Int8(Inference):
 
     name = "int8"
 
-    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def pack(self, weight: Tensor, dtype: torch.dtype = BF16) -> tuple[Tensor, Tensor]:
         q, scale = _int8(weight)
         # The operator reads whole groups of 16 columns: past the end, where there are fewer.
-        return F.pad(q, (0, -q.shape[1] % 16)).to(torch.int8), scale.to(BF16)
+        return F.pad(q, (0, -q.shape[1] % 16)).to(torch.int8), scale.to(dtype)
 
     def product(self, x: Tensor, packed: tuple[Tensor, Tensor], out_dim: int) -> Tensor:
         q, scale = packed
@@ -135,11 +145,11 @@ class Int4(Inference):
 
     name = "int4"
 
-    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def pack(self, weight: Tensor, dtype: torch.dtype = BF16) -> tuple[Tensor, Tensor]:
         q, scale, zero = _int4(F.pad(weight, (0, 0, 0, -weight.shape[0] % 16)))  # the operator takes rows by sixteens
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q.flatten(1).to(torch.int32) + 8, 1)
         scale_and_zero = torch.cat([scale, zero], -1).transpose(0, 1).contiguous()
-        return packed, scale_and_zero.to(BF16)
+        return packed, scale_and_zero.to(dtype)
 
     def product(self, x: Tensor, packed: tuple[Tensor, Tensor], out_dim: int) -> Tensor:
         q, scale_and_zero = packed
