@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from math import prod
+from operator import index
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,19 +32,25 @@ def read_safetensors(path: str | Path) -> dict[str, Array]:
         raise ValueError(f"{path} is no safetensors file, or cut short: {size} bytes, header of {length} announced")
     try:
         header = json.loads(raw[8 : 8 + length].tobytes())
-        entries = {name: (_DTYPES[e["dtype"]], e["dtype"], tuple(e["shape"]), *e["data_offsets"])
-                   for name, e in header.items() if name != "__metadata__"}  # fmt: skip
+        header.pop("__metadata__", None)
+        entries = [(name, e["dtype"], _DTYPES[e["dtype"]], _whole(e["shape"]), _whole(e["data_offsets"]))
+                   for name, e in header.items()]  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} has a header that cannot be understood: {error}") from error
-    tensors = {}
-    for name, (dtype, word, shape, start, end) in entries.items():
+    body, tensors = raw[8 + length :], {}
+    for name, word, dtype, shape, offsets in entries:
         expected = prod(shape) * np.dtype(dtype).itemsize
-        if not 0 <= start <= end <= size - 8 - length or end - start != expected:
-            raise ValueError(f"{path}: {name} has shape {shape} and bytes {start} to {end}; expected {expected} bytes "
-                             f"within {size - 8 - length}")  # fmt: skip
-        array = raw[8 + length + start : 8 + length + end].view(dtype).reshape(shape)
+        start, end = offsets if len(offsets) == 2 else (0, -1)
+        if min(shape, default=0) < 0 or not 0 <= start <= end <= len(body) or end - start != expected:
+            raise ValueError(f"{path}: {name} has shape {shape} and offsets {offsets}; expected {expected} bytes "
+                             f"within {len(body)}")  # fmt: skip
+        array = body[start:end].view(dtype).reshape(shape)
         tensors[name] = _from_bfloat16(array) if word == "BF16" else array
     return tensors
+
+
+def _whole(numbers: list) -> tuple[int, ...]:
+    return tuple(map(index, numbers))
 
 
 def _from_bfloat16(halves: Array) -> Array:
@@ -86,12 +93,8 @@ def read_state(folder: Path, names: Names) -> dict[str, Array]:
 
     Raises OSError where there is no such file, ValueError where a tensor is missing or is not known.
     """
-    index = folder / "model.safetensors.index.json"
-    files = ["model.safetensors"]
-    if index.exists():
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     tensors: dict[str, Array] = {}
-    for file in files:
+    for file in _weight_files(folder):
         tensors |= {_short(name): tensor for name, tensor in read_safetensors(folder / file).items()}
     unknown = [name for name in tensors.keys() - names.keys() if not name.endswith(_SAID_TWICE)]
     if missing := sorted(names.keys() - tensors.keys()):
@@ -106,8 +109,23 @@ def read_state(folder: Path, names: Names) -> dict[str, Array]:
     return state
 
 
+def _weight_files(folder: Path) -> list[str]:
+    """The one file, or the shards that the index names; each is a plain name inside the folder."""
+    path = folder / "model.safetensors.index.json"
+    if not path.exists():
+        return ["model.safetensors"]
+    try:
+        files = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = [file for file in files if Path(file).name != file]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no index of shards: {error!r}") from error
+    if outside:
+        raise ValueError(f"{path} points to {outside[0]}, which is not a file of this folder")
+    return files
+
+
 # Causal masks and frequencies that old files carry; the head, where it is the embedding.
-_SAID_TWICE = ("attn.bias", "attn.masked_bias", "rotary_emb.inv_freq", "lm_head.weight")
+_SAID_TWICE = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq", "lm_head.weight")
 
 
 def _short(name: str) -> str:

@@ -46,14 +46,14 @@ class Characters:
     """A text as ids, one for each of its characters, split 90 to 10 into training and validation."""
 
     def __init__(self, text: str, context: int) -> None:
+        if len(text) < 10 * (context + 1):
+            raise ValueError(f"the text has {len(text)} characters; for --context {context} it needs "
+                             f"{10 * (context + 1)} or more, a tenth of it for validation")  # fmt: skip
         self.characters = sorted(set(text))
         ids = {character: i for i, character in enumerate(self.characters)}
         tokens = np.array([ids[character] for character in text])
         cut = len(text) * 9 // 10
         self.train, self.validation = tokens[:cut], tokens[cut:]
-        if len(self.validation) <= context:
-            raise ValueError(f"the text has {len(text)} characters; for --context {context} it needs "
-                             f"{10 * (context + 1)} or more, a tenth of it for validation")  # fmt: skip
 
     def bigram_loss(self) -> float:
         """What counting pairs achieves on the validation text: −mean log p(next | this), one added to every count."""
@@ -141,12 +141,12 @@ def write(model: GPT2, data: Characters, *, length: int, seed: int) -> str:
 class Progress:
     """A table that grows by a row at each evaluation; on a terminal, a line below it that moves."""
 
-    def __init__(self, total: int, *, out: TextIO = sys.stdout, rows: int = 10) -> None:
-        self.total, self.out, self.every = total, out, max(total // rows, 1)
+    def __init__(self, total: int, *, out: TextIO | None = None, rows: int = 10) -> None:
+        self.total, self.out, self.every = total, out or sys.stdout, max(total // rows, 1)
         self.start = self.since = time.perf_counter()
         self.losses: list[float] = []
         self.tokens = self.done = 0
-        print(f"{'step':>7}  {'train':>7}  {'validation':>10}  {'tokens/s':>9}  {'time':>6}", file=out, flush=True)
+        print(f"{'step':>7}  {'train':>7}  {'validation':>10}  {'tokens/s':>9}  {'time':>6}", file=self.out, flush=True)
 
     def step(self, done: int, loss: float, tokens: int) -> None:
         """Count a step; redraw the moving line."""
