@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -14,15 +15,22 @@ def test_warm_up_is_a_straight_line_that_ends_at_the_peak(name: str) -> None:
     assert [schedule(step, STEPS) for step in range(10)] == pytest.approx([(step + 1) / 10 for step in range(10)])
 
 
-@pytest.mark.parametrize(("schedule", "last"), [(Cosine(warmup_steps=10, final_fraction=0.2), 0.2),
-                                               (Linear(final_fraction=0.3), 0.3), (WSD(), 0.0), (Constant(), 1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [
+        (Cosine(warmup_steps=10, final_fraction=0.2), 0.2),
+        (Linear(final_fraction=0.3), 0.3),
+        (WSD(), 0.0),
+        (Constant(), 1.0),
+    ],
+)
 def test_the_last_step_has_the_final_fraction_and_no_step_more_than_the_one_before(
     schedule: Schedule, last: float
 ) -> None:
     factors = [schedule(step, STEPS) for step in range(schedule.warmup_steps, STEPS)]
     assert factors[0] == 1.0
     assert factors[-1] == pytest.approx(last)
-    assert all(later <= earlier for earlier, later in zip(factors, factors[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(factors))
 
 
 def test_cosine_equals_its_equation() -> None:

@@ -155,7 +155,10 @@ def read_state(file: TensorFile) -> dict[str, Any]:
 
 
 def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
-    """Set all parameters of a model. ValueError, before any is set, where names, shapes or dtypes differ."""
+    """Set all parameters of a model (of one without memory: make the tensors its parameters).
+
+    Raises ValueError, before any is set, where names, shapes or dtypes differ.
+    """
     wanted = model.state_dict()
     if odd := sorted(wanted.keys() ^ tensors.keys()):
         raise ValueError(f"{source} {'lacks' if odd[0] in wanted else 'has a superfluous'} tensor {odd[0]!r}")
@@ -164,7 +167,7 @@ def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: object)
         if tensor.shape != there.shape or tensor.dtype != there.dtype:
             raise ValueError(f"{source}: tensor {name!r} is {tuple(tensor.shape)} of {tensor.dtype}; the model's is "
                              f"{tuple(there.shape)} of {there.dtype}")  # fmt: skip
-    model.load_state_dict(dict(tensors))
+    model.load_state_dict(dict(tensors), assign=any(there.is_meta for there in wanted.values()))
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:

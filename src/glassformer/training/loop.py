@@ -159,21 +159,22 @@ def progressed(job: Job, progress: Progress, gradient_norm: float, tokens_per_se
     )  # fmt: skip
 
 
-@torch.no_grad()
 def describe(job: Job, batch: Batch) -> str:
-    """Which rows of a batch give a loss that is not finite, and what the first of them reads."""
+    """Which rows alone, without dropout, have a loss or gradient that is not finite, and what the first reads."""
     job.model.eval()
-    wrong = []
+    parameters, wrong = list(job.optimizer.parameters.values()), []
     for row in range(len(batch.inputs)):
         with autocast(job):
             loss = job.model(batch.inputs[row : row + 1], targets=batch.targets[row : row + 1]).loss
-        if not torch.isfinite(loss):
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             wrong.append(row)
     row = wrong[0] if wrong else 0
     text = job.decode(batch.inputs[row].tolist())
     shown = repr(text if len(text) <= 80 else text[:77] + "...")
     if not wrong:
-        return f"no row of the batch does so alone; row 0 of it reads {shown}"
+        return f"no row of the batch does so alone; row 0 reads {shown}"
     others = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
     return f"row {row} of the batch{others} reads {shown}"
 

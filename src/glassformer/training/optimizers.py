@@ -57,9 +57,7 @@ class Muon(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim != 2:
-                    raise ValueError(
-                        f"Muon moves matrices, but was given a parameter of shape {tuple(parameter.shape)}"
-                    )
+                    raise ValueError(f"Muon moves matrices, not a parameter of shape {tuple(parameter.shape)}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]

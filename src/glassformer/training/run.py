@@ -291,7 +291,8 @@ def load_run(folder: str | Path) -> Run:
     else:
         snapshot, source = checkpoints.load(), checkpoints.folder
         weights, step = snapshot.model, snapshot.state["progress"]["step"]
-    model = recipe.build_model(tokenizer.vocab_size)
+    with torch.device("meta"):
+        model = recipe.build_model(tokenizer.vocab_size)
     put_weights(model, weights, source)
     return Run(folder=folder, recipe=recipe, model=model.eval(), tokenizer=tokenizer, step=step,
                validation_loss=loss, metrics=read_metrics(folder))  # fmt: skip
