@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glassformer.models import gpt, gpt2, language_model, llama
+from glassformer.models import gpt2, language_model, llama
 from glassformer.ops import attend, cross_entropy, mask
 from glassformer.parts import activation, attention, cache, embedding, feed_forward, linear, norm, position
 
@@ -180,8 +180,13 @@ def _wrap_kernels(patch: Patch, change: Callable[..., dict[str, Any]]) -> None:
             return right(changed.pop("q"), changed.pop("k"), changed.pop("v"), **changed)
 
         patch.setitem(attend.ATTEND, name, wrong)
-        patch.setattr(attention.Attention.__init__, "__kwdefaults__",
-                      attention.Attention.__init__.__kwdefaults__ | {"kernel": attend.ATTEND["sdpa"]})  # fmt: skip
+    build = attention.Attention.__init__
+
+    def build_wrong(self: attention.Attention, *sizes: int, **options: Any) -> None:
+        build(self, *sizes, **options)
+        self.kernel = attend.ATTEND["sdpa"]
+
+    patch.setattr(attention.Attention, "__init__", build_wrong)
 
 
 @mistake("scores not scaled", "gpt2")
