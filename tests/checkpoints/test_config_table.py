@@ -80,6 +80,7 @@ def test_an_absent_attribute_takes_their_default_or_is_refused():
         ({"model_type": "bert"}, "model_type='bert'; ToyConfig reads 'toy'"),
         ({"model_type": None}, "model_type=None"),
         ({"architectures": ["ToyForTokenClassification"]}, "architecture 'ToyForTokenClassification'"),
+        ({"act": ["gelu"]}, r"act=\['gelu'\] is not implemented"),
         ({"n_embd": "8"}, "n_embd='8'; expected int"),
         ({"n_embd": 8.0}, r"n_embd=8\.0; expected int"),
         ({"n_embd": True}, "n_embd=True; expected int"),

@@ -34,9 +34,9 @@ def test_without_huggingface_hub_the_command_to_install_it_is_said(monkeypatch):
 
 
 def test_offline_is_said_in_one_sentence(monkeypatch, tmp_path):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(OSError, match="hub cannot be reached, and its cache does not hold 'someone/something'"):
         resolve("someone/something")
 
@@ -80,7 +80,7 @@ def test_only_weights_config_and_tokenizer_are_downloaded(monkeypatch, tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert resolve("someone/something") == tmp_path
     assert asked == {"name": "someone/something", "revision": None, "allow_patterns": hub.FILES}
-    kept = huggingface_hub.utils.filter_repo_objects(
+    kept = pytest.importorskip("huggingface_hub.utils").filter_repo_objects(
         ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json",
          "tokenizer.json", "pytorch_model.bin", "modeling_x.py", "onnx/model.safetensors", "flax_model.msgpack"],
         allow_patterns=hub.FILES,

@@ -135,6 +135,14 @@ def test_not_finite_weights_can_be_asked_for(tmp_path):
     assert bias.isnan().tolist() == [False, True, False, False]
 
 
+def test_a_cast_that_overflows_is_refused(tmp_path):
+    folder = their_folder(tmp_path / "m")
+    change_weights(folder, toy__h__0__proj__bias=torch.tensor([0, 1e5, 0, 0]))
+    Toy.from_pretrained(folder, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match=r"'toy\.h\.0\.proj\.bias', as torch\.float16, holds NaN or infinity"):
+        Toy.from_pretrained(folder, dtype=torch.float16)
+
+
 def test_a_head_beside_a_tied_embedding_is_taken_when_equal(tmp_path):
     folder = their_folder(tmp_path / "m")
     model = Toy.from_pretrained(folder)
@@ -170,7 +178,10 @@ def test_wrong_folders_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"has no config\.json, so it is not a model's folder \(it holds nothing\)"):
         Toy.from_pretrained(tmp_path / "empty")
-    change_config(folder, model_type="bert")
+    change_config(folder, architectures="ToyLMHead")
+    with pytest.raises(ValueError, match=r"architectures='ToyLMHead'; expected a list"):
+        Toy.from_pretrained(folder)
+    change_config(folder, model_type="bert", architectures=["ToyLMHead"])
     with pytest.raises(ValueError, match="holds a 'bert' model; Toy opens 'toy'"):
         Toy.from_pretrained(folder)
     (folder / "config.json").write_text("{")

@@ -95,9 +95,10 @@ class Values:
     values: Mapping[Any, Any]
 
     def load(self, name: str, value: Any) -> Any:
-        if value not in self.values:
-            raise ValueError(f"{name}={value!r} is not implemented{did_you_mean(str(value), map(str, self.values))}")
-        return self.values[value]
+        for theirs, ours in self.values.items():
+            if theirs == value:
+                return ours
+        raise ValueError(f"{name}={value!r} is not implemented{did_you_mean(str(value), map(str, self.values))}")
 
     def save(self, value: Any) -> Any:
         for theirs, ours in self.values.items():

@@ -99,6 +99,10 @@ def read_config(folder: Path, *openers: type[Pretrained]) -> dict[str, Any]:
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ValueError(f"{folder} has no {CONFIG}, so it is not a model's folder (it holds {there})")
     attributes = read_json(folder / CONFIG)
+    if not isinstance(attributes.get("architectures", []), list | None):
+        raise ValueError(
+            f"{folder / CONFIG} has architectures={attributes['architectures']!r}; expected a list of names"
+        )
     family = attributes.get("model_type")
     if family not in {opener.config_table.model_type for opener in openers}:
         opens = ", ".join(f"{opener.__name__} opens {opener.config_table.model_type!r}" for opener in openers)
@@ -165,12 +169,15 @@ def fill(
 ) -> None:
     """Put the tensors in the places of a model built on the meta device, one by one."""
     for name, tensor in tensors.items():
+        stored = tensor.dtype
+        tensor = tensor.to(dtype if tensor.is_floating_point() else None)
         if not allow_nonfinite and not is_finite(tensor):
+            cast = f", as {tensor.dtype}," if tensor.dtype != stored else ""
             raise ValueError(
-                f"{folder}: tensor {tensors.sources[name][0]!r} holds NaN or infinity "
+                f"{folder}: tensor {tensors.sources[name][0]!r}{cast} holds NaN or infinity "
                 "(allow_nonfinite=True takes it nevertheless)"
             )
-        put(model, name, tensor.to(device, dtype if tensor.is_floating_point() else None))
+        put(model, name, tensor.to(device))
     for module in model.modules():
         if hasattr(module, "reset_buffers"):
             module.reset_buffers(torch.device(device))  # type: ignore[operator]
