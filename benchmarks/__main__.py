@@ -105,7 +105,8 @@ def decode(rounds: int) -> Results:
         field = [
             Competitor("transformers float32", "competitors", "decode_transformers", both),
             Competitor("transformers bf16", "competitors", "decode_transformers", both | {"dtype": "bfloat16"}),
-            Competitor("glassformer float32, plain", "competitors", "decode_glassformer", both | {"linear": "reference"}),
+            Competitor("glassformer float32, plain", "competitors", "decode_glassformer",
+                       both | {"linear": "reference"}),
             Competitor("glassformer float32", "competitors", "decode_glassformer", both),
             Competitor("glassformer bf16", "competitors", "decode_glassformer", both | {"dtype": "bfloat16"}),
             Competitor("glassformer int8", "competitors", "decode_glassformer",
@@ -207,8 +208,9 @@ def main() -> None:
         parser.error(f"unknown benchmark {wrong[0]!r}; choose from {', '.join(BENCHMARKS)}")
     import torch
 
-    console.print(f"{time.strftime('%Y-%m-%d')}, {_processor()}, {THREADS} threads, torch {torch.__version__}, "
-                  f"Python {platform.python_version()}; arithmetic as named, medians of {options.rounds} rounds\n")  # fmt: skip
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    console.print(f"{time.strftime('%Y-%m-%d')}, {_processor()}, {THREADS} threads, {versions}")
+    console.print(f"arithmetic as named; medians of {options.rounds} rounds\n")
     results = {name: BENCHMARKS[name](options.rounds) for name in names}
     lost = [row for result in results.values() for part in (result, *result.values()) if isinstance(part, dict)
             for row in part.get("ratios", []) if row["times"] < (row["goal"] or 1.0)]  # fmt: skip

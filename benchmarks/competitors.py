@@ -45,15 +45,14 @@ def _training(model: Any, loss: Callable[[], Any], bf16: bool, steps: int) -> Sa
     return sample
 
 
-# -- a training step -----------------------------------------------------------------------------------------------------
+# -- a training step -------------------------------------------------------------------------------------------------
 
 
 def train_glassformer(shape: dict[str, int], batch_size: int, steps: int, bf16: bool = False) -> Sample:
     """Our GPT-2, as `glassformer train` sets it up."""
     _threads()
-    from glassformer.ops.machine import keep_freed_memory
-
     from glassformer import GPT2, GPT2Config
+    from glassformer.ops.machine import keep_freed_memory
 
     keep_freed_memory()
     dropout = dict(embedding_dropout=0.0, attention_dropout=0.0, residual_dropout=0.0)
@@ -96,19 +95,24 @@ def train_x_transformers(shape: dict[str, int], batch_size: int, steps: int, bf1
 
 def train_by_hand(shape: dict[str, int], batch_size: int, steps: int) -> Sample:
     """The NumPy mirror: its own forward, backward and AdamW."""
-    import numpy as np
-    from glassformer.by_hand.models.gpt2 import GPT2, GPT2Config
-    from glassformer.by_hand.optimizers import AdamW, clip_gradients
+    from glassformer.by_hand.machine import prepare
 
-    model = GPT2(GPT2Config(**shape), dtype=np.float32)
-    optimizer = AdamW(model.parameters(), lr=1e-4)
-    x = _tokens(batch_size, shape["max_positions"] + 1, shape["vocab_size"]).numpy()
+    prepare(threads=1)
+    import numpy as np
+
+    from glassformer.by_hand import GPT2, AdamW, GPT2Config, clip_gradients, cross_entropy
+
+    dropout = dict(embedding_dropout=0.0, attention_dropout=0.0, residual_dropout=0.0)
+    model = GPT2(GPT2Config(**shape, **dropout))
+    optimizer = AdamW(model.parameters(), learning_rate=1e-4)
+    x = _tokens(batch_size, shape["max_positions"], shape["vocab_size"]).numpy()
+    targets = np.concatenate([x[:, 1:], np.full((batch_size, 1), -100)], axis=1)
 
     def sample() -> float:
         for _ in range(steps):
+            loss, d_logits = cross_entropy(model(x), targets)
             model.zero_grad()
-            loss = model.loss(x[:, :-1], x[:, 1:])
-            model.backward()
+            model.backward(d_logits)
             clip_gradients(model.parameters(), 1.0)
             optimizer.step()
         return float(loss)
@@ -116,7 +120,7 @@ def train_by_hand(shape: dict[str, int], batch_size: int, steps: int) -> Sample:
     return sample
 
 
-# -- greedy decoding -----------------------------------------------------------------------------------------------------
+# -- greedy decoding -------------------------------------------------------------------------------------------------
 
 
 def decode_glassformer(folder: str, prompt: int, new: int, linear: str = "measured", dtype: str = "float32") -> Sample:
@@ -146,9 +150,12 @@ def decode_transformers(folder: str, prompt: int, new: int, dtype: str = "float3
 
 def decode_by_hand(folder: str, prompt: int, new: int) -> Sample:
     """The NumPy mirror, from the same folder."""
-    from glassformer.by_hand import load_model
+    from glassformer.by_hand.machine import prepare
 
-    model = load_model(folder)
+    prepare(threads=1)
+    from glassformer.by_hand import GPT2
+
+    model = GPT2.from_pretrained(folder)
     x = _tokens(1, prompt, model.config.vocab_size).numpy()
     return lambda: model.generate(x, max_new_tokens=new)[0].tolist()
 
@@ -166,6 +173,7 @@ def multiply(size: int, dtype: str) -> Sample:
     """The limit of training: one product of square matrices by the machine's best kernel."""
     _threads()
     import torch
+
     from glassformer.ops.linear import linear_kernel
 
     kernel = linear_kernel("measured")
@@ -178,7 +186,7 @@ def multiply(size: int, dtype: str) -> Sample:
     return sample
 
 
-# -- memory --------------------------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------------------------
 
 
 def loss_memory(kernel: str, batch_size: int, length: int) -> Sample:

@@ -138,6 +138,7 @@ print("two heads by hand = Attention:", torch.allclose(by_hand, attention(x, mas
 # A fused kernel never forms the weights, so to see them we run the reference kernel and listen at the tap that every
 # attention layer has. Above: nothing may see the future. Below: with padding as well, which nobody may see.
 
+
 # %%
 def watch(mask: Mask) -> torch.Tensor:
     """The weights (h, t, t) of the first row."""

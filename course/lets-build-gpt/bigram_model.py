@@ -20,6 +20,8 @@
 # Everything here runs on text that is already on your machine: the documentation that ships inside Python.
 
 # %%
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import torch
 
@@ -72,7 +74,7 @@ for t in range(8):
 small = "hello"
 letters = sorted(set(small))
 counts = torch.zeros(len(letters), len(letters), dtype=torch.long)
-for first, second in zip(small, small[1:], strict=False):
+for first, second in pairwise(small):
     counts[letters.index(first), letters.index(second)] += 1
 print("    ", "  ".join(letters))
 for letter, row in zip(letters, counts.tolist(), strict=True):
@@ -107,7 +109,7 @@ plt.show()
 with torch.no_grad():
     loss = bigram(validation[None, :-1], targets=validation[None, 1:]).loss.item()
 print(f"knows nothing: {torch.tensor(float(tokenizer.vocab_size)).log():.3f} nats per character")
-print(f"bigram:        {loss:.3f}, as if it chose among {torch.tensor(loss).exp():.1f} characters instead of {tokenizer.vocab_size}")
+print(f"bigram:        {loss:.3f}, as if it chose among {torch.tensor(loss).exp():.1f} of {tokenizer.vocab_size}")
 
 # %% [markdown]
 # ## Writing
@@ -132,7 +134,7 @@ learned = Bigram(BigramConfig(vocab_size=tokenizer.vocab_size))
 optimizer = torch.optim.AdamW(learned.parameters(), lr=0.1, weight_decay=0.0)
 loader = TokenLoader(train, batch_size=64, length=128, seed=0)
 history = []
-for step in range(300):
+for _ in range(300):
     inputs, targets = next(loader)
     optimizer.zero_grad()
     batch_loss = learned(inputs, targets=targets).loss

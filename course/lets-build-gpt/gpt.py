@@ -93,12 +93,16 @@ def examine(any_model: torch.nn.Module, batches: int = 8) -> float:
     was_training = any_model.training
     any_model.eval()
     loader = TokenLoader(validation, batch_size=8, length=256, seed=0)
-    losses = [any_model(inputs, targets=targets).loss.item() for inputs, targets in (next(loader) for _ in range(batches))]
+    total = 0.0
+    for _ in range(batches):
+        inputs, targets = next(loader)
+        total += any_model(inputs, targets=targets).loss.item() / batches
     any_model.train(was_training)
-    return sum(losses) / len(losses)
+    return total
 
 
-print(f"before: {examine(model, 2):.2f}; log v = {torch.tensor(float(tokenizer.vocab_size)).log():.2f}; bigram {examine(baseline):.2f}")
+uniform = torch.tensor(float(tokenizer.vocab_size)).log()
+print(f"before: {examine(model, 2):.2f}; log v = {uniform:.2f}; bigram {examine(baseline):.2f}")
 
 # %%
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99))

@@ -14,7 +14,8 @@ from glassformer.parts import Attention, kernels, use_kernels
 IDS = torch.zeros(2, 5, dtype=torch.long)
 CASES = {case.name: case for case in DECLARED}
 
-models = pytest.mark.parametrize("case", [CASES[name] for name in ("bigram", "gpt", "gpt2", "llama")], ids=lambda c: c.name)
+FAMILIES = [CASES[name] for name in ("bigram", "gpt", "gpt2", "llama")]
+models = pytest.mark.parametrize("case", FAMILIES, ids=lambda c: c.name)
 
 
 def ids(*values: int) -> Tensor:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from glassformer.explorer.report import Report
 from glassformer.explorer.twin import TwinDifference, compare_with_by_hand
-from glassformer.generation import stream_text
+from glassformer.generation import GenerationOptions, stream_text
 from glassformer.models.bigram import Bigram, BigramConfig
 from glassformer.models.gpt2 import GPT2
 from glassformer.ops.machine import machine
@@ -82,8 +82,10 @@ def write_sample(run: Run, console: Console) -> str:
     """Stream a sample to the console; returns it."""
     console.print(Text(PROMPT, style="bold"), end="")
     pieces = []
-    options = dict(max_new_tokens=SAMPLE_TOKENS, do_sample=True, temperature=0.8, top_k=40, seed=0, slide_context=True)
-    for piece in stream_text(run.model, run.tokenizer, PROMPT, **options):
+    options = GenerationOptions(
+        max_new_tokens=SAMPLE_TOKENS, do_sample=True, temperature=0.8, top_k=40, seed=0, slide_context=True
+    )
+    for piece in stream_text(run.model, run.tokenizer, PROMPT, options=options):
         pieces.append(piece)
         console.print(Text(piece), end="", soft_wrap=True)
     console.print()

@@ -14,15 +14,20 @@ from glassformer.parts import Embedding, KeyValueCache
 
 @dataclass(frozen=True, kw_only=True)
 class BigramConfig:
+    """A bigram has no size but that of its vocabulary."""
+
     vocab_size: int = 50_257
     max_positions: int | None = None  # it looks back one token only, wherever it stands
+
+
+TABLE: Table = {"embed": "embed"}  # no public library has a bigram model: the names in its files are ours
 
 
 class Bigram(LanguageModel):
     """logits = W[token], with W of shape (v, v): row i is log p(next | i), up to a constant."""
 
     config_table = own_table(BigramConfig, "glassformer-bigram", "Bigram")
-    table: Table = {"embed": "embed"}  # no public library has a bigram model: our names are the file's
+    table = TABLE
 
     def __init__(self, config: BigramConfig) -> None:
         super().__init__()

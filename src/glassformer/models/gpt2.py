@@ -109,6 +109,9 @@ class GPT2Block(nn.Module):
             config.dim, config.hidden_dim or 4 * config.dim, activation=ACTIVATIONS[config.activation]
         )
         self.dropout = nn.Dropout(config.residual_dropout)
+        # "We scale the weights of residual layers at initialization by 1/√N", N their number (section 2.3).
+        for layer in (self.attention.output, self.feed_forward.down):
+            nn.init.normal_(layer.weight, std=0.02 / (2 * config.num_layers) ** 0.5)
 
     def forward(
         self, x: Float[Tensor, "b t d"], *, mask: Mask, cache: LayerCache | None = None
@@ -133,10 +136,6 @@ class GPT2(LanguageModel):
         self.blocks = nn.ModuleList(GPT2Block(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
         self.head = TiedLinear(self.embed) if config.tied else Linear(config.dim, config.vocab_size, bias=False)
-        # "We scale the weights of residual layers at initialization by 1/√N", N their number (section 2.3).
-        for block in self.blocks:
-            for layer in (block.attention.output, block.feed_forward.down):
-                nn.init.normal_(layer.weight, std=0.02 / (2 * config.num_layers) ** 0.5)
 
     def hidden(
         self,

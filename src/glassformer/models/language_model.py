@@ -14,7 +14,7 @@ from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.generation import generate
 from glassformer.ops.cross_entropy import IGNORE, CrossEntropyKernel, reference
 from glassformer.ops.mask import Mask
-from glassformer.parts import KeyValueCache
+from glassformer.parts import Embedding, KeyValueCache
 
 
 @dataclass
@@ -42,7 +42,7 @@ class LanguageModel(nn.Module, Pretrained, ABC):
     """
 
     config: Any
-    embed: nn.Module
+    embed: Embedding
     head: nn.Module
     cross_entropy: CrossEntropyKernel
 
@@ -100,7 +100,9 @@ class LanguageModel(nn.Module, Pretrained, ABC):
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
         """An empty cache for `capacity` tokens (default: the model's `max_positions`)."""
         config, weight = self.config, next(self.parameters())
-        capacity = capacity or config.max_positions
+        capacity = config.max_positions if capacity is None else capacity
+        if capacity is None:
+            raise ValueError(f"{type(self).__name__} has no max_positions; give the cache's capacity")
         return KeyValueCache(
             config.num_layers, batch_size, config.num_kv_heads, capacity, config.head_dim,
             dtype=weight.dtype, device=weight.device,

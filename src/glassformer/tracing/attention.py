@@ -1,5 +1,8 @@
 """The attention pattern of every head of a built model."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -18,10 +21,11 @@ def attention_weights(model: nn.Module, input_ids: Int[Tensor, "b t"]) -> dict[s
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention)}
     if not layers:
         raise ValueError(f"{type(model).__name__} has no attention layer to look into")
-    handles = [
-        layer.weights.register_forward_hook(lambda _module, _inputs, out, name=name: seen.__setitem__(name, out))
-        for name, layer in layers.items()
-    ]
+
+    def tap(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _inputs, weights: seen.update({name: weights})
+
+    handles = [layer.weights.register_forward_hook(tap(name)) for name, layer in layers.items()]
     was_training = model.training
     try:
         with kernels(model.eval(), attend="reference"):
