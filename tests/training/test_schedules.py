@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from glassformer.training import WSD, Constant, Cosine, Linear
+from glassformer.training import WSD, Constant, Cosine, LinearDecay
 from glassformer.training.schedules import SCHEDULES, Schedule
 
 STEPS = 100
@@ -19,7 +19,7 @@ def test_warm_up_is_a_straight_line_that_ends_at_the_peak(name: str) -> None:
     ("schedule", "last"),
     [
         (Cosine(warmup_steps=10, final_fraction=0.2), 0.2),
-        (Linear(final_fraction=0.3), 0.3),
+        (LinearDecay(final_fraction=0.3), 0.3),
         (WSD(), 0.0),
         (Constant(), 1.0),
     ],
@@ -40,7 +40,7 @@ def test_cosine_equals_its_equation() -> None:
 
 
 def test_linear_equals_torchs_linear_decay() -> None:
-    schedule = Linear(final_fraction=0.0)
+    schedule = LinearDecay(final_fraction=0.0)
     assert [schedule(step, 11) for step in range(11)] == pytest.approx([1 - step / 10 for step in range(11)])
 
 
@@ -61,7 +61,7 @@ def test_steps_past_the_end_stay_at_the_final_fraction() -> None:
     assert Cosine(final_fraction=0.1)(1000, STEPS) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("schedule", [Cosine(warmup_steps=100), Cosine(warmup_steps=-1), Linear(final_fraction=2.0),
+@pytest.mark.parametrize("schedule", [Cosine(warmup_steps=100), Cosine(warmup_steps=-1), LinearDecay(final_fraction=2.0),
                                       WSD(decay_fraction=-0.1)])  # fmt: skip
 def test_schedules_that_do_not_fit_are_refused(schedule: Schedule) -> None:
     with pytest.raises(ValueError, match="="):

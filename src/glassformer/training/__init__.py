@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         recipe_names,
     )
     from glassformer.training.run import Run, is_run, load_run, train
-    from glassformer.training.schedules import WSD, Constant, Cosine, Linear
+    from glassformer.training.schedules import WSD, Constant, Cosine, LinearDecay
 
 _HOMES = {
     "WSD": "schedules",
@@ -29,7 +29,7 @@ _HOMES = {
     "Cosine": "schedules",
     "Data": "recipe",
     "Evaluation": "recipe",
-    "Linear": "schedules",
+    "LinearDecay": "schedules",
     "Lion": "optimizers",
     "LionConfig": "optimizers",
     "ModelOptimizer": "optimizers",
@@ -56,7 +56,7 @@ __all__ = [
     "Cosine",
     "Data",
     "Evaluation",
-    "Linear",
+    "LinearDecay",
     "Lion",
     "LionConfig",
     "ModelOptimizer",

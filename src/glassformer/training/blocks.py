@@ -30,6 +30,7 @@ def checkpoint_activations(model: Model) -> Model:
 
 
 def recomputed(block: nn.Module, forward: Any, *inputs: Any, **options: Any) -> Any:
+    """The block's forward pass, recomputed in the backward where there is one to come."""
     if block.training and torch.is_grad_enabled() and options.get("cache") is None:
         return checkpoint(forward, *inputs, use_reentrant=False, **options)
     return forward(*inputs, **options)

@@ -177,6 +177,7 @@ def generator_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_generator_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set torch's generators back. ValueError where there is no state for the device."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda":
         if "cuda" not in states:

@@ -1,28 +1,20 @@
-"""What happens in a run, told as it happens: the live view, the metrics file and your own function all listen."""
+"""What happens in a run, told as it happens: the live view, the metrics file and your own function all listen.
+
+Every event has `step`: how many optimizer steps had been taken.
+"""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from glassformer.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened after `step` optimizer steps."""
-
-    step: int
-
-    def record(self) -> dict[str, Any]:
-        """As a line of `metrics.jsonl`."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started(Event):
+class Started:
     """The run is ready to go, or to go on."""
 
+    step: int
     recipe: Recipe
     folder: Path
     parameters: int
@@ -34,9 +26,10 @@ class Started(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progressed(Event):
+class Progressed:
     """`log_every` steps later. The loss is their mean; seconds, CPU seconds and tokens count from the very start."""
 
+    step: int
     loss: float
     learning_rate: float
     gradient_norm: float
@@ -48,9 +41,10 @@ class Progressed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluated(Event):
+class Evaluated:
     """The loss on the validation text, per token, in nats."""
 
+    step: int
     validation_loss: float
     is_best: bool
     seconds: float
@@ -58,20 +52,23 @@ class Evaluated(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved(Event):
+class Saved:
     """A checkpoint is whole and on the disk."""
 
+    step: int
     path: Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended(Event):
+class Ended:
     """The run is over: done, or told to stop by the signal named."""
 
+    step: int
     signal: str | None
     validation_loss: float | None
     best_loss: float | None
     seconds: float
 
 
+Event = Started | Progressed | Evaluated | Saved | Ended
 Listener = Callable[[Event], None]

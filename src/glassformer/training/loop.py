@@ -57,7 +57,7 @@ def fit(job: Job, progress: Progress) -> None:
     Raises FloatingPointError, before the step, where the loss or a gradient is not finite.
     """
     training, evaluation = job.recipe.training, job.recipe.evaluation
-    clock = Clock(progress)
+    clock, saved = Clock(progress), progress.step or None
     while progress.step < training.steps and not job.should_stop():
         gradient_norm = train_step(job, progress)
         clock.count_step(job.recipe.data.batch_size * job.recipe.data.context)
@@ -66,10 +66,12 @@ def fit(job: Job, progress: Progress) -> None:
             job.tell(progressed(job, progress, gradient_norm, clock.tokens_per_second()))
         if progress.step % evaluation.every == 0 or last:
             evaluate(job, progress, clock)
-        if progress.step % training.save_every == 0 or last or job.should_stop():
-            clock.settle()
-            job.save()
         clock.settle()
+        if progress.step % training.save_every == 0:
+            job.save()
+            saved = progress.step
+    if saved != progress.step:
+        job.save()
 
 
 def train_step(job: Job, progress: Progress) -> float:

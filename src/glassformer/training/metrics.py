@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class MetricsFile:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Progressed | Evaluated):
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event.record()) + "\n")
+                file.write(json.dumps(asdict(event)) + "\n")
 
 
 def read_metrics(run_folder: str | Path) -> list[dict[str, Any]]:
@@ -59,7 +60,7 @@ class TensorBoard:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Progressed | Evaluated):
-            for key, value in event.record().items():
+            for key, value in asdict(event).items():
                 if key != "step" and value is not None:
                     self.writer.add_scalar(key, value, event.step)
         elif isinstance(event, Ended):

@@ -98,10 +98,12 @@ def newton_schulz(
 
 
 def with_gradient(group: Mapping[str, Any]) -> Iterable[tuple[nn.Parameter, Tensor]]:
+    """The parameters of a group that a backward pass has reached."""
     return ((parameter, parameter.grad) for parameter in group["params"] if parameter.grad is not None)
 
 
 def refuse_closure(optimizer: Optimizer, closure: object) -> None:
+    """Raise ValueError where a closure is given."""
     if closure is not None:
         raise ValueError(
             f"{type(optimizer).__name__}.step takes no closure: it evaluates the loss once, before the step"
@@ -186,6 +188,7 @@ OPTIMIZERS: dict[str, type[OptimizerConfig]] = {"adamw": AdamWConfig, "lion": Li
 
 
 def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> Optimizer:
+    """PyTorch's AdamW in its fused form."""
     # One pass over memory for all parameters: three to four times faster than the loop, on CPU and GPU alike.
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 

@@ -153,13 +153,14 @@ class Trainer:
         validation_tokens = cached_tokens(corpus.validation, self.tokenizer)
         data, seed = recipe.data, recipe.training.seed
         self.batches = TokenLoader(train_tokens, batch_size=data.batch_size, length=data.context, seed=seed)
-        validation = SequentialLoader(validation_tokens, batch_size=recipe.evaluation.batch_size, length=data.context)
+        self.validation = SequentialLoader(
+            validation_tokens, batch_size=recipe.evaluation.batch_size, length=data.context
+        )
         torch.manual_seed(seed)
         self.model = recipe.build_model(self.tokenizer.vocab_size).to(self.device)
         self.optimizer = ModelOptimizer(self.model, recipe.optimizer)
         self.progress = Progress()
         self.token_counts = len(train_tokens), len(validation_tokens)
-        self.job_parts: dict[str, Any] = {"validation": validation}
 
     def resume(self, step: int | None) -> None:
         """Take up a checkpoint; those of later steps are put aside."""
@@ -197,7 +198,7 @@ class Trainer:
         )  # fmt: skip
         job = Job(
             recipe=self.recipe, model=model, optimizer=self.optimizer, batches=self.batches, device=self.device,
-            validation=self.job_parts["validation"], decode=self.tokenizer.decode, save=self.save,
+            validation=self.validation, decode=self.tokenizer.decode, save=self.save,
             save_best=self.save_best, tell=self.tell, should_stop=should_stop, flops_per_token=flops,
             machine_flops=machine,
         )  # fmt: skip

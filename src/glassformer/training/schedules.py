@@ -58,7 +58,7 @@ class Cosine(Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(Schedule):
+class LinearDecay(Schedule):
     """A straight line from 1 to `final_fraction`."""
 
     final_fraction: float = 0.0
@@ -82,4 +82,4 @@ class WSD(Schedule):
         return 1 + (self.final_fraction - 1) * into_decay / self.decay_fraction
 
 
-SCHEDULES: dict[str, type[Schedule]] = {"constant": Constant, "cosine": Cosine, "linear": Linear, "wsd": WSD}
+SCHEDULES: dict[str, type[Schedule]] = {"constant": Constant, "cosine": Cosine, "linear": LinearDecay, "wsd": WSD}

@@ -5,7 +5,6 @@ tuples of them, another dataclass, or `X | None`, whose None is written "none" (
 with an abstract class or a union is a table whose `name` picks one of the classes that `choices` gives for it.
 """
 
-import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -73,6 +72,7 @@ def read(kind: type[T], table: object, place: Place, choices: Choices) -> T:
 
 
 def is_required(field: Any) -> bool:
+    """Whether a dataclass's field has no default."""
     return field.default is field.default_factory  # both MISSING
 
 
@@ -165,6 +165,7 @@ def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
 
 
 def toml_value(value: Any) -> str:
+    """One value as TOML. Raises TypeError for what a recipe cannot hold."""
     match value:
         case bool():
             return str(value).lower()
@@ -176,8 +177,3 @@ def toml_value(value: Any) -> str:
         case list() | tuple():
             return "[" + ", ".join(toml_value(item) for item in value) + "]"
     raise TypeError(f"{value!r} cannot be written as TOML")
-
-
-def first_sentence(thing: Any) -> str:
-    """Of a docstring, for help texts."""
-    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")

@@ -77,6 +77,7 @@ class Lines:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def line(self, event: Event) -> str:
+        """What is printed for an event; nothing for some."""
         match event:
             case Started():
                 return headline(event)
@@ -141,12 +142,14 @@ def headline(event: Started) -> str:
 
 
 def ending(event: Ended) -> str:
+    """How the run ended, in one line."""
     losses = "" if event.best_loss is None else f"; best validation loss {event.best_loss:.4f}"
     how = "done" if event.signal is None else f"stopped by {event.signal}, saved: resume goes on from here"
     return f"{how} at step {event.step:,} after {clock(event.seconds)}{losses}"
 
 
 def speed(event: Progressed) -> str:
+    """Tokens per second, and what share of the machine that is."""
     share = "" if event.matrix_share is None else f", {event.matrix_share:.0%} of the machine's matrix speed"
     return f"{event.tokens_per_second:,.0f} tokens/s{share}"
 
