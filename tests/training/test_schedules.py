@@ -61,8 +61,10 @@ def test_steps_past_the_end_stay_at_the_final_fraction() -> None:
     assert Cosine(final_fraction=0.1)(1000, STEPS) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("schedule", [Cosine(warmup_steps=100), Cosine(warmup_steps=-1), LinearDecay(final_fraction=2.0),
-                                      WSD(decay_fraction=-0.1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "schedule",
+    [Cosine(warmup_steps=100), Cosine(warmup_steps=-1), LinearDecay(final_fraction=2.0), WSD(decay_fraction=-0.1)],
+)
 def test_schedules_that_do_not_fit_are_refused(schedule: Schedule) -> None:
     with pytest.raises(ValueError, match="="):
         schedule.check(STEPS)
