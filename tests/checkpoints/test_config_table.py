@@ -1,6 +1,7 @@
 """Config tables: what a config.json says is understood, fixed, known not to matter, or refused."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import TOY_CONFIG, ToyConfig
 
-from glassformer.checkpoints.config import FIXED, IGNORED, ConfigTable, own_table, special_tokens
+from glassformer.checkpoints.config import FIXED, IGNORED, Compound, ConfigTable, own_table, special_tokens
 
 THEIRS = {
     "model_type": "toy", "architectures": ["ToyLMHead"], "vocab_size": 7, "n_embd": 8, "n_layer": 3, "act": "gelu_new",
@@ -83,6 +84,9 @@ def test_an_absent_attribute_takes_their_default_or_is_refused():
         ({"act": ["gelu"]}, r"act=\['gelu'\] is not implemented"),
         ({"n_embd": "8"}, "n_embd='8'; expected int"),
         ({"n_embd": 8.0}, r"n_embd=8\.0; expected int"),
+        ({"n_embd": -8}, "n_embd=-8; expected int, not negative"),
+        ({"eps": math.nan}, "eps=nan; expected float"),
+        ({"rope": {"base": math.inf}}, "rope=inf; expected float"),
         ({"n_embd": True}, "n_embd=True; expected int"),
         ({"n_embd": None}, "n_embd=None; expected int"),
         ({"eps": "1e-5"}, "eps='1e-5'; expected float"),
@@ -144,6 +148,24 @@ def test_a_table_that_forgets_or_repeats_a_field_is_refused():
     assert own.load({"model_type": "pair", "a": 1}) == Pair(a=1)
     with pytest.raises(ValueError, match="must have 'a'"):
         own.load({"model_type": "pair"})
+
+
+def test_the_parts_of_a_compound_field_are_checked_too():
+    @dataclass(frozen=True, kw_only=True)
+    class Linear:
+        factor: float
+
+    @dataclass(frozen=True, kw_only=True)
+    class Scaled:
+        scaling: Linear | None = None
+
+    compound = Compound(
+        ("rope",), ("scaling",), lambda a: {"scaling": Linear(factor=a["rope"])}, lambda c: {"rope": c.scaling.factor}
+    )
+    table = ConfigTable(config=Scaled, model_type="s", architectures=("S",), names={}, compounds=(compound,))
+    assert table.load({"model_type": "s", "rope": 2.0}).scaling.factor == 2.0
+    with pytest.raises(ValueError, match="rope='x'; expected float"):
+        table.load({"model_type": "s", "rope": "x"})
 
 
 def test_an_int_that_the_config_fills_in_may_be_null():

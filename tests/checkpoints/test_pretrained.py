@@ -152,6 +152,16 @@ def test_a_head_beside_a_tied_embedding_is_taken_when_equal(tmp_path):
     assert_same(Toy.from_pretrained(folder), model)
 
 
+@pytest.mark.parametrize("attributes", [{"n_embd": 2**62}, {"n_embd": 0, "head_dim": 0}])
+def test_a_model_that_cannot_be_built_is_refused(tmp_path, monkeypatch, attributes):
+    folder = their_folder(tmp_path / "m")
+    change_config(folder, **attributes)
+    plain = nn.Embedding.__init__
+    monkeypatch.setattr(nn.Embedding, "__init__", lambda self, v, d: (1 // d, plain(self, v, d))[1])
+    with pytest.raises(ValueError, match=r"no Toy can be built as its config\.json says: "):
+        Toy.from_pretrained(folder)
+
+
 def test_a_config_that_says_untied_needs_the_head(tmp_path):
     folder = their_folder(tmp_path / "m")
     change_config(folder, tie_word_embeddings=False)

@@ -24,9 +24,10 @@ It is strict: an attribute of theirs is named, or must have the one value that w
 output; any other raises. A field of ours is named once, or has no word on their side and must then keep its default.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -248,13 +249,18 @@ def own_table(config: type, model_type: str, architecture: str) -> ConfigTable:
 
 
 def check_type(config: type, name: str, value: Any, theirs: str) -> None:
-    """Raise ValueError where a value is not of its field's type, for fields of plain values or None."""
+    """Raise ValueError where a plain value is not of its field's type, is negative for an int, or no finite number."""
+    if is_dataclass(type(value)):
+        for part in fields(value):
+            check_type(type(value), part.name, getattr(value, part.name), theirs)
     hint = get_type_hints(config)[name]
     options = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
     if not options <= {int, float, str, bool, NoneType}:
         return
     if any(f.name == name and f.default is None for f in fields(config)):
         options.add(NoneType)  # an int that the config itself fills in
-    if type(value) not in (options | {int} if float in options else options):
+    fitting = type(value) in (options | {int} if float in options else options)
+    if not fitting or (type(value) is int and value < 0) or (type(value) is float and not math.isfinite(value)):
         kinds = " or ".join(sorted("null" if option is NoneType else option.__name__ for option in options))
-        raise ValueError(f"config.json has {theirs}={value!r}; expected {kinds}")
+        sign = ", not negative" if fitting and type(value) is int else ""
+        raise ValueError(f"config.json has {theirs}={value!r}; expected {kinds}{sign}")

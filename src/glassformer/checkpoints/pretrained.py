@@ -52,7 +52,7 @@ class Pretrained:
         folder = resolve(path_or_id)
         config = cls.config_table.load(read_config(folder, cls))
         weights = TensorFolder(folder)
-        model: Any = skeleton(lambda: cls(config))  # type: ignore[call-arg]  # the file's tensors become its parameters
+        model: Any = built(folder, cls, config)
         tensors = load(weights, cls._table(config))
         check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype, cls._table(config))
         fill(model, tensors, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite, folder=folder)
@@ -126,6 +126,14 @@ def load_folder(
         names = ", ".join(cls.__name__ for cls in fitting)
         raise ValueError(f"{folder}/{CONFIG} names no architectures; use from_pretrained of one of {names}")
     return fitting[0].from_pretrained(folder, **options)
+
+
+def built(folder: Path, cls: Any, config: Any) -> nn.Module:
+    """The model without weights: the file's tensors become its parameters."""
+    try:
+        return skeleton(lambda: cls(config))
+    except (ArithmeticError, RuntimeError) as error:  # no heads at all, more bytes than there are
+        raise ValueError(f"{folder}: no {cls.__name__} can be built as its {CONFIG} says: {error}") from error
 
 
 def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.dtype | None, table: Table) -> None:
