@@ -11,7 +11,7 @@ the weight changes. It decides how the product is computed; the parameters of th
     int4        a scale and a zero per group of 32, the same        inference on the CPU
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -20,7 +20,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glassformer.ops import machine
-from glassformer.ops.linear_onednn import OneDNN, differentiable, split, stacked, traced, train, working_dtype
+from glassformer.ops.linear_onednn import (
+    Biases,
+    OneDNN,
+    Weights,
+    differentiable,
+    split,
+    stacked,
+    traced,
+    train,
+    working_dtype,
+)
 from glassformer.ops.linear_quantized import BFloat16, Int4, Int8
 from glassformer.text.suggest import did_you_mean
 
@@ -40,16 +50,22 @@ class JointKernel(LinearKernel, Protocol):
     product, packed once: at one row q, k, v of GPT-2 take 0.6 to 0.9 of the time. All the kernels here are such.
     """
 
-    def together(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]: ...
+    def together(
+        self, x: Float[Tensor, "*rows i"], weights: Weights, biases: Biases
+    ) -> tuple[Float[Tensor, "*rows _"], ...]: ...
 
 
 class Reference:
     """y = x Wᵀ + b by torch.nn.functional.linear: every dtype, every device."""
 
-    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
+    ) -> Float[Tensor, "*rows o"]:
         return F.linear(x, weight, bias)
 
-    def together(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def together(
+        self, x: Float[Tensor, "*rows i"], weights: Weights, biases: Biases
+    ) -> tuple[Float[Tensor, "*rows _"], ...]:
         """Each product by itself."""
         return tuple(F.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
@@ -67,7 +83,9 @@ class Measured:
     def __init__(self) -> None:
         self._onednn = OneDNN()
 
-    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
+    ) -> Float[Tensor, "*rows o"]:
         if traced():
             return F.linear(x, weight, bias)
         dtype = working_dtype(x, weight)
@@ -81,7 +99,9 @@ class Measured:
             return self._onednn.infer(x, (weight,), bias, dtype)
         return F.linear(x, weight, bias)
 
-    def together(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def together(
+        self, x: Float[Tensor, "*rows i"], weights: Weights, biases: Biases
+    ) -> tuple[Float[Tensor, "*rows _"], ...]:
         """Several products of one x: where no gradient is asked for and oneDNN is faster, as one."""
         if not traced() and not torch.is_grad_enabled():
             dtype = working_dtype(x, *weights)

@@ -3,23 +3,25 @@
 PyTorch sends a float32 product on the CPU to MKL, which is slow on CPUs that Intel did not make; oneDNN, which ships
 inside PyTorch and serves its bfloat16, is about twice as fast there. It is reached in two ways: by the private
 operators `torch.ops.mkldnn._linear_pointwise` and `_reorder_linear_weight`; and in the backward pass, where the
-operator would first copy a transpose, by torch.mm under `torch.backends.mkldnn.matmul.fp32_precision`.
+operator would first copy a transpose, by torch.mm under the switch of `ops/linear_switch.py`.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from threading import Lock
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from glassformer.ops.linear_packed import Packed
+from glassformer.ops.linear_switch import onednn_matmul, onednn_matmul_is_exact
 
-_transforms = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
+Weights = Sequence[Float[Tensor, "_ i"]]
+Biases = Sequence[Float[Tensor, " _"] | None]
 PLAIN = (Tensor, torch.nn.Parameter)  # a subclass (fake, distributed, quantized) has its own products
 
 
@@ -28,8 +30,9 @@ def _operator(name: str) -> Any:
     return None if packet is None else packet.default
 
 
-# Private operators: a later PyTorch may not have them. Then `missing()` says so and nothing here is called.
+# Private names: a later PyTorch may not have them. Then `missing()` says so and the operators are not called.
 _product, _reorder = _operator("_linear_pointwise"), _operator("_reorder_linear_weight")
+_transforms = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", lambda: None)
 
 
 @cache
@@ -39,7 +42,12 @@ def missing() -> str | None:
         return "this PyTorch was built without oneDNN"
     if _product is None or _reorder is None:
         return f"PyTorch {torch.__version__} has no torch.ops.mkldnn._linear_pointwise or _reorder_linear_weight"
-    return None
+    weight = torch.full((16, 16), 0.5)
+    try:
+        right = bool((product(torch.ones(2, 16), pack(weight, weight.dtype), None) == 8).all())
+    except (RuntimeError, TypeError) as error:
+        return f"torch.ops.mkldnn._linear_pointwise of PyTorch {torch.__version__} failed: {str(error).splitlines()[0]}"
+    return None if right else f"torch.ops.mkldnn._linear_pointwise of PyTorch {torch.__version__} gave a wrong product"
 
 
 class OneDNN:
@@ -56,7 +64,9 @@ class OneDNN:
     def __init__(self) -> None:
         self._packed = Packed(pack)
 
-    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
+    ) -> Float[Tensor, "*rows o"]:
         if traced():
             return F.linear(x, weight, bias)
         dtype = working_dtype(x, weight)
@@ -66,7 +76,9 @@ class OneDNN:
             return train(x, weight, bias, dtype)
         return self.infer(x, (weight,), bias, dtype)
 
-    def together(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def together(
+        self, x: Float[Tensor, "*rows i"], weights: Weights, biases: Biases
+    ) -> tuple[Float[Tensor, "*rows _"], ...]:
         """Several products of one x: where no gradient is asked for, as one product with all the rows of W."""
         if traced() or torch.is_grad_enabled():
             return tuple(self(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
@@ -186,11 +198,11 @@ class _Product(Function):
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
         rows, seen = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
         dx = dw = None
-        if weight.dtype is torch.float32 and not switchable():
+        if weight.dtype is torch.float32 and not onednn_matmul_is_exact():
             dx = product(rows, weight.t(), None) if need_x else None
             dw = _transposed_product(rows, seen) if need_weight else None
         else:
-            with _switch:
+            with onednn_matmul:
                 dx = rows @ weight if need_x else None
                 dw = rows.t() @ seen if need_weight else None
         if dx is not None:
@@ -205,43 +217,3 @@ def _transposed_product(dy: Tensor, x: Tensor) -> Tensor:
     if x.shape[1] < dy.shape[1]:
         return product(x.t(), dy.t(), None).t()
     return product(dy.t(), x.t(), None)
-
-
-class _Switch:
-    """While entered, torch.mm in float32 goes to oneDNN. Entries are counted, so that threads may enter together.
-
-    The switch is PyTorch's `fp32_precision = "bf16"` of oneDNN's matmul, which permits bfloat16 arithmetic; oneDNN has
-    such a kernel only for CPUs with AMX and elsewhere computes in IEEE float32, which `switchable` makes sure of.
-    It is not left on, because PyTorch's CPU attention is several times slower under it.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._depth, self._before = Lock(), 0, "none"
-        self._matmul: Any = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._depth == 0:
-                self._before = self._matmul.fp32_precision
-                self._matmul.fp32_precision = "bf16"
-            self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                self._matmul.fp32_precision = self._before
-
-
-_switch = _Switch()
-
-
-@cache
-def switchable() -> bool:
-    """Whether the switch leaves float32 products exact: an x86 CPU without AMX, and a product that shows it."""
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    if not torch.backends.cpu.get_cpu_capability().startswith("AVX") or amx is None or amx():
-        return False
-    one_and_a_bit = torch.full((64, 64), 1 + 2.0**-12)  # bfloat16 would round it to 1
-    with _switch:
-        return bool(((one_and_a_bit @ torch.eye(64)) == one_and_a_bit).all())

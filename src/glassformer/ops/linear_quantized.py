@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
-from glassformer.ops.linear_onednn import PLAIN, missing, pack, product, split, stacked, traced
+from glassformer.ops.linear_onednn import PLAIN, Biases, Weights, missing, pack, product, split, stacked, traced
 from glassformer.ops.linear_packed import Packed
 
 BF16 = torch.bfloat16
@@ -49,10 +50,14 @@ class Inference(ABC):
     def rounded(self, weight: Tensor) -> Tensor:
         """The weight (o, i) that the small copy stands for, in float32."""
 
-    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
+    ) -> Float[Tensor, "*rows o"]:
         return self._of(x, (weight,), bias)
 
-    def together(self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    def together(
+        self, x: Float[Tensor, "*rows i"], weights: Weights, biases: Biases
+    ) -> tuple[Float[Tensor, "*rows _"], ...]:
         """Several products of one x as one, with all the rows of W."""
         return split(self._of(x, weights, stacked(biases, weights)), weights)
 

@@ -15,14 +15,16 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 
 from glassformer.ops.linear_onednn import OneDNN, missing
+from glassformer.ops.linear_switch import onednn_matmul, onednn_matmul_is_exact
 
 Case = Literal["one row", "many rows", "training"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -95,6 +97,7 @@ def measure() -> Machine:
         note = f"the record could not be kept in {cache_file()}: {error.strerror}; it is measured anew in each process"
         record = Machine(**{**_fields(record), "notes": (*record.notes, note)})
     _machine = record
+    _pays_from.clear()
     return record
 
 
@@ -107,6 +110,13 @@ def onednn_pays_from(dtype: torch.dtype, case: Case) -> float:
 
 
 _pays_from: dict[tuple[torch.dtype, Case], float] = {}
+
+
+def products_by_onednn() -> AbstractContextManager[Any]:
+    """While entered, torch.mm and torch.bmm in float32 go to oneDNN, if that is exact here and was measured faster."""
+    if onednn_matmul_is_exact() and not math.isinf(onednn_pays_from(torch.float32, "training")):
+        return onednn_matmul
+    return nullcontext()
 
 
 def cache_file() -> Path:
