@@ -122,10 +122,12 @@ def test_gradients_equal_finite_differences(name):
     agrees_with_differences(lambda: model.loss(IDS, TARGETS), arrays)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# Dynamic scaling turns by the length of the longest row: cached keys keep the angles of their time, here as elsewhere.
+STEADY = [name for name in CONFIGS if "dynamic" not in name]
+
+
+@pytest.mark.parametrize("name", STEADY)
 def test_decoding_in_pieces_with_the_cache_equals_one_pass(name):
-    if "dynamic" in name:
-        pytest.skip("dynamic scaling turns by the length: cached keys keep the angles of their time, as elsewhere")
     model = build(name)
     whole, cache = model(IDS), model.new_cache(3, 14)
     pieces = [model(IDS[:, start:end], cache=cache) for start, end in ((0, 6), (6, 7), (7, 8), (8, 12), (12, 14))]
@@ -133,10 +135,8 @@ def test_decoding_in_pieces_with_the_cache_equals_one_pass(name):
     assert cache.length == 14
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", STEADY)
 def test_a_left_padded_row_equals_the_row_alone(name):
-    if "dynamic" in name:
-        pytest.skip("dynamic scaling turns by the longest row of the batch")
     model = build(name)
     logits = model(IDS, LEFT)
     for row, real, found in zip(IDS, LEFT, logits, strict=True):
@@ -149,8 +149,7 @@ def test_no_place_sees_what_comes_after_it(name):
     before, changed = model(IDS), IDS.copy()
     changed[:, 8:] = (changed[:, 8:] + 1) % 31
     after = model(changed)
-    assert (before[:, :8] == after[:, :8]).all() or "dynamic" in name
-    close(after[:, :8], before[:, :8], 1e-12)
+    assert (before[:, :8] == after[:, :8]).all()
     assert (before[:, 8:] != after[:, 8:]).all()
 
 

@@ -2,12 +2,8 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from glassformer.by_hand.machine import prepare
-
-if TYPE_CHECKING:
-    pass
 
 
 def parser() -> argparse.ArgumentParser:
