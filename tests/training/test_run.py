@@ -268,7 +268,7 @@ def test_plain_lines_appear_where_the_output_is_no_terminal(tiny: Tiny, tmp_path
     out = StringIO()
     train(tiny(), run_folder=tmp_path / "run", console=Console(file=out, width=80))
     text = out.getvalue()
-    for expected in ("GPT2 with", "step      4   loss", "tokens/s", "of the machine's matrix speed", "left",
+    for expected in ("GPT2, ", "step      4   loss", "tokens/s", "of the machine's matrix speed", "left",
                      "step     12   validation loss", "(best)", "saved", "done at step 12"):  # fmt: skip
         assert expected in text
     assert "\x1b" not in text

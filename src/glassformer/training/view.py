@@ -137,8 +137,8 @@ def headline(event: Started) -> str:
     recipe = event.recipe
     model = type(recipe.model).__name__.removesuffix("Config")
     resumed = f", going on from step {event.step:,}" if event.step else ""
-    return (f"{model} with {event.parameters:,} parameters on {recipe.data.corpus}: {event.train_tokens:,} tokens to "
-            f"train on, {event.validation_tokens:,} to validate on, {event.device}{resumed}")  # fmt: skip
+    text = f"{recipe.data.corpus}: {event.train_tokens:,} tokens, {event.validation_tokens:,} more to validate on"
+    return f"{model}, {event.parameters:,} parameters, {event.device}{resumed}; {text}"
 
 
 def ending(event: Ended) -> str:
