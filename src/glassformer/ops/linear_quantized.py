@@ -126,7 +126,7 @@ class Int8(Inference):
     def pack(self, weight: Tensor, dtype: torch.dtype = BF16) -> tuple[Tensor, Tensor]:
         q, scale = _int8(weight)
         # The operator reads whole groups of 16 columns: past the end, where there are fewer.
-        return F.pad(q, (0, -q.shape[1] % 16)).to(torch.int8), scale.to(dtype)
+        return F.pad(q, (0, -q.shape[1] % 16)).to(torch.int8).contiguous(), scale.to(dtype)
 
     def product(self, x: Tensor, packed: tuple[Tensor, Tensor], out_dim: int) -> Tensor:
         q, scale = packed
@@ -171,20 +171,19 @@ class Int4(Inference):
 def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Q (o, i) and s (o), both in float32 though s is a bfloat16 number."""
     weight = weight.float()
-    scale = _nonzero(weight.abs().amax(1) / 127)
-    return (weight / scale[:, None]).round().clamp(-127, 127), scale
+    scale = (weight.abs().amax(1) / 127).to(BF16).float()
+    return (weight / _divisor(scale)[:, None]).round().clamp(-127, 127), scale
 
 
 def _int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Q (o, groups, 32), s and z (o, groups, 1) in float32, s and z bfloat16 numbers; zeros fill the last group."""
     groups = F.pad(weight.float(), (0, -weight.shape[1] % GROUP)).unflatten(1, (-1, GROUP))
     low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-    scale = _nonzero((high - low) / 15)
+    scale = ((high - low) / 15).to(BF16).float()
     zero = (low + 8 * scale).to(BF16).float()
-    return ((groups - zero) / scale).round().clamp(-8, 7), scale, zero
+    return ((groups - zero) / _divisor(scale)).round().clamp(-8, 7), scale, zero
 
 
-def _nonzero(scale: Tensor) -> Tensor:
-    """As bfloat16 numbers, in float32, with 1 for the scale of a group whose weights are all the same."""
-    scale = scale.to(BF16).float()
+def _divisor(scale: Tensor) -> Tensor:
+    """1 instead of 0, which is the scale of weights that are all 0 (int8) or all the same (int4)."""
     return torch.where(scale > 0, scale, 1.0)

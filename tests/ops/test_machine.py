@@ -1,0 +1,238 @@
+"""This machine is measured once, the record is kept and found again, and a record that does not fit is made anew."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from glassformer.ops import linear_onednn, machine
+from glassformer.ops.linear import linear_kernel
+from glassformer.ops.machine import Machine, keep_freed_memory
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and nothing in memory."""
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path))
+    monkeypatch.setattr(machine, "_machine", None)
+    monkeypatch.setattr(machine, "_pays_from", {})
+    return tmp_path / "machine.json"
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
+    """The records that were made; each is quick and unlike the one before."""
+    made: list[Machine] = []
+
+    def measure() -> Machine:
+        cases = {case: 1000.0 + len(made) for case in machine.SIZES}
+        gflops = {"float32 reference": 100.0, "float32 onednn": 200.0, "bfloat16 onednn": 400.0}
+        pays = {"float32": cases, "bfloat16": {**cases, "training": math.inf}}
+        made.append(Machine(cpu="a CPU", cores=2, threads=1, flags=("avx2",), torch_version="2.13", gflops=gflops,
+                            memory_gb_per_s=10.0, onednn_pays_from=pays, notes=(f"made {len(made)}",)))  # fmt: skip
+        return made[-1]
+
+    monkeypatch.setattr(machine, "_measure", measure)
+    return made
+
+
+def again(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """The record as another process would find it."""
+    monkeypatch.setattr(machine, "_machine", None)
+    return machine.machine()
+
+
+def test_it_is_measured_once_and_then_read_from_the_file(
+    measured: list[Machine], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = machine.machine()
+    assert machine.machine() is first
+    assert cache.exists()
+    assert again(monkeypatch) == first
+    assert len(measured) == 1
+    assert machine.measure().notes == ("made 1",)  # asked for, it is measured anew, and that is kept
+    assert again(monkeypatch).notes == ("made 1",)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\x00\xff",
+        '{"format": 0, "machines": {}}',
+        '{"format": 1}',
+        '{"format": 1, "machines": []}',
+        '{"format": 1, "machines": {"KEY": {}}}',
+        '{"format": 1, "machines": {"KEY": null}}',
+        '{"format": 1, "machines": {"KEY": {"cpu": "x", "flags": [], "notes": []}}}',
+    ],
+)
+def test_a_damaged_or_older_file_is_measured_anew_and_replaced(
+    damage: str, measured: list[Machine], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write_text(damage.replace("KEY", machine._key()), encoding="latin-1")
+    assert machine.machine() == measured[0]
+    assert again(monkeypatch) == measured[0]
+    assert len(measured) == 1
+
+
+@pytest.mark.parametrize("lost", ["onednn_pays_from", "gflops", "threads"])
+def test_a_record_with_something_missing_is_measured_anew(
+    lost: str, measured: list[Machine], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.machine()
+    content = json.loads(cache.read_text())
+    del content["machines"][machine._key()][lost]
+    cache.write_text(json.dumps(content))
+    assert again(monkeypatch).notes == ("made 1",)
+
+
+@pytest.mark.parametrize("what", ["cpu", "flags", "torch", "threads"])
+def test_another_machine_has_its_own_record_beside_this_one(
+    what: str, measured: list[Machine], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, (name, flags) = machine.machine(), machine._cpu()
+    with monkeypatch.context() as other:
+        if what == "cpu":
+            other.setattr(machine, "_cpu", lambda: ("another CPU", flags))
+        elif what == "flags":
+            other.setattr(machine, "_cpu", lambda: (name, (*flags, "amx_tile")))
+        elif what == "torch":
+            other.setattr(torch, "__version__", "9.9.9")
+        else:
+            other.setattr(torch, "get_num_threads", lambda: 61)
+        assert again(other).notes == ("made 1",)
+    assert again(monkeypatch) == first
+    assert len(json.loads(cache.read_text())["machines"]) == 2
+    assert list(cache.parent.iterdir()) == [cache]  # no temporary file stays
+
+
+def test_a_folder_that_cannot_be_written_is_noted_and_the_record_serves_this_process(
+    measured: list[Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").write_text("in the way")
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "a file" / "below"))
+    assert "could not be kept in" in machine.machine().notes[-1]
+    machine.machine()
+    assert len(measured) == 1
+
+
+def test_the_cache_folder_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert machine.cache_file() == tmp_path / "machine.json"
+    monkeypatch.delenv("GLASSFORMER_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert machine.cache_file() == tmp_path / "xdg" / "glassformer" / "machine.json"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert machine.cache_file() == tmp_path / "home" / ".cache" / "glassformer" / "machine.json"
+
+
+def test_the_kernels_chosen_follow_from_what_was_measured(measured: list[Machine]) -> None:
+    record = machine.machine()
+    assert record.kernels["float32"] == {"one row": "onednn", "many rows": "onednn", "training": "onednn"}
+    assert record.kernels["bfloat16"]["training"] == "reference"
+    assert machine.onednn_pays_from(torch.float32, "one row") == 1000
+    assert record.peak_gflops() == 200
+    assert record.peak_gflops(torch.bfloat16) == 400
+    with pytest.raises(ValueError, match="no matrix product was measured in float64"):
+        record.peak_gflops(torch.float64)
+    machine.measure()
+    assert machine.onednn_pays_from(torch.float32, "one row") == 1001
+
+
+@pytest.mark.parametrize(
+    ("tiny", "large", "expected"),
+    [
+        ((1e-6, 1e-5), (1.0, 0.5), "between"),  # a dearer call, a faster product: from some size on
+        ((1e-5, 1e-6), (1.0, 0.5), "always"),
+        ((1e-6, 1e-5), (1.0, 0.99), "never"),  # within the noise
+        ((1e-6, 1e-6), (0.5, 1.0), "never"),
+    ],
+)
+def test_where_onednn_pays_is_where_the_two_lines_meet(
+    tiny: tuple[float, float], large: tuple[float, float], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [list(tiny), list(large)]
+    monkeypatch.setattr(machine, "_calls", lambda dtype, case, size: [])
+    monkeypatch.setattr(machine, "_seconds", lambda calls: seconds.pop(0))
+    work = 1024 * 8192 - 16 * 16
+    pays = machine._pays(torch.float32, "one row")
+    meeting = (tiny[1] - tiny[0]) * work / ((large[0] - tiny[0]) - (large[1] - tiny[1]))
+    assert pays == {"between": pytest.approx(meeting), "always": 0.0, "never": math.inf}[expected]
+
+
+def test_a_real_measurement_is_complete_and_touches_no_random_state() -> None:
+    state = torch.get_rng_state()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        record = machine.machine()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert set(record.kernels) == {"float32", "bfloat16"}
+    assert all(set(cases) == set(machine.SIZES) for cases in record.kernels.values())
+    assert record.peak_gflops() > 0.1
+    assert record.memory_gb_per_s > 0.1
+    assert record.cpu
+    assert record.cores >= 1
+    assert record.threads == torch.get_num_threads()
+
+
+def test_without_the_operators_the_record_says_so_and_reference_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_onednn, "_reorder", None)
+    linear_onednn.missing.cache_clear()
+    try:
+        record = machine.machine()
+        assert {kernel for cases in record.kernels.values() for kernel in cases.values()} == {"reference"}
+        assert "has no torch.ops.mkldnn._linear_pointwise" in record.notes[0]
+        assert set(record.gflops) == {"float32 reference", "bfloat16 reference"}
+        x, weight = torch.randn(64, 96, requires_grad=True), torch.randn(80, 96)
+        assert torch.equal(linear_kernel("measured")(x, weight, None), F.linear(x, weight))
+    finally:
+        monkeypatch.undo()
+        linear_onednn.missing.cache_clear()
+
+
+def test_a_dtype_that_this_cpu_has_no_product_for_goes_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    gflops = machine._gflops
+
+    def refuses(dtype: torch.dtype) -> dict[str, float]:
+        if dtype is torch.bfloat16:
+            raise RuntimeError("could not create a primitive\nmore lines")
+        return gflops(dtype)
+
+    monkeypatch.setattr(machine, "_gflops", refuses)
+    monkeypatch.setattr(machine, "_pays", lambda dtype, case: 0.0)
+    record = machine.machine()
+    assert record.kernels["bfloat16"] == dict.fromkeys(machine.SIZES, "reference")
+    assert record.kernels["float32"] == dict.fromkeys(machine.SIZES, "onednn")
+    assert record.notes == ("reference is the linear kernel in bfloat16: could not create a primitive",)
+
+
+def test_nothing_is_measured_at_import_or_for_what_is_not_on_the_cpu(cache: Path) -> None:
+    program = (
+        "import torch, glassformer.ops.linear as linear, glassformer.ops.machine as machine\n"
+        "kernel = linear.linear_kernel('measured')\n"
+        "kernel(torch.empty(64, 96, device='meta'), torch.empty(80, 96, device='meta'), None)\n"
+        "kernel(torch.ones(64, 96).double(), torch.ones(80, 96).double(), None)\n"
+        "assert machine._machine is None\n"
+        "kernel(torch.ones(64, 96), torch.ones(80, 96), None)\n"
+        "assert machine._machine is not None\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert cache.exists()
+
+
+def test_keeping_freed_memory_takes_effect_with_glibc_and_does_nothing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = "from glassformer.ops import machine; import platform; " \
+              "assert machine.keep_freed_memory() == (platform.libc_ver()[0] == 'glibc')"  # fmt: skip
+    subprocess.run([sys.executable, "-c", program], check=True)  # in its own process: it cannot be taken back
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("musl", "1.2"))
+    assert keep_freed_memory() is False
