@@ -301,6 +301,13 @@ def test_the_switch_leaves_the_setting_as_it_was_also_after_an_error(precision: 
         assert precision.fp32_precision == setting
 
 
+def test_the_switch_stays_on_until_the_last_one_leaves(precision: nn.Module) -> None:
+    with onednn_matmul:
+        with onednn_matmul:
+            pass
+        assert precision.fp32_precision == "bf16"
+
+
 def test_threads_that_enter_the_switch_at_once_leave_the_setting_as_it_was(precision: nn.Module) -> None:
     before, meet = precision.fp32_precision, threading.Barrier(4)
 
