@@ -9,6 +9,8 @@ from glassformer.models.gpt import GPT, GPTConfig
 from glassformer.models.gpt2 import GPT2, GPT2Config
 from glassformer.models.language_model import LanguageModel
 from glassformer.models.llama import Llama, LlamaConfig
+from glassformer.models.mistral import Mistral, MistralConfig
+from glassformer.models.qwen3 import Qwen3, Qwen3Config
 from glassformer.parts import DynamicScaling, LinearScaling, Llama3Scaling, YarnScaling
 
 VOCAB = 61
@@ -77,6 +79,23 @@ def _ours_gpt2(**changes: Any) -> GPT2Config:
     return GPT2Config(**dict(vocab_size=VOCAB, max_positions=48, dim=32, num_layers=3, num_heads=4) | changes)
 
 
+_THEIRS = dict(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+               intermediate_size=56, max_position_embeddings=48, bos_token_id=0, eos_token_id=0)  # fmt: skip
+_OURS = dict(vocab_size=VOCAB, dim=32, num_layers=3, num_heads=4, num_kv_heads=2, hidden_dim=56, max_positions=48)
+
+
+def _theirs(name: str, **changes: Any) -> Callable[[], Any]:
+    """Their `{name}ForCausalLM` of the common shape."""
+
+    def make() -> Any:
+        import transformers
+
+        config = getattr(transformers, f"{name}Config")(**_THEIRS | changes)
+        return getattr(transformers, f"{name}ForCausalLM")(config)
+
+    return make
+
+
 DECLARED = [
     Declared("bigram", Bigram, BigramConfig(vocab_size=VOCAB)),
     Declared("gpt", GPT, GPTConfig(vocab_size=VOCAB, max_positions=48, dim=32, num_layers=3, num_heads=4), _gpt),
@@ -135,5 +154,37 @@ DECLARED = [
         Llama,
         _ours_llama(rope_scaling=YarnScaling(factor=2.0, original_max_positions=24)),
         _llama({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 24}),
+    ),
+    Declared(
+        "mistral",
+        Mistral,
+        MistralConfig(**_OURS, window_size=5, norm_eps=1e-6),
+        _theirs("Mistral", sliding_window=5),
+    ),
+    Declared(
+        "mistral-no-window",
+        Mistral,
+        MistralConfig(**_OURS, head_dim=16, window_size=None, rope_base=1e6, tied=True),
+        _theirs(
+            "Mistral",
+            head_dim=16,
+            sliding_window=None,
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        ),
+    ),
+    Declared("qwen3", Qwen3, Qwen3Config(**_OURS, head_dim=16, rope_base=1e4), _theirs("Qwen3", head_dim=16)),
+    Declared(
+        "qwen3-tied",
+        Qwen3,
+        Qwen3Config(**_OURS, head_dim=8, rope_base=1e6, tied=True, attention_bias=True),
+        _theirs(
+            "Qwen3",
+            head_dim=8,
+            tie_word_embeddings=True,
+            attention_bias=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        ),
     ),
 ]

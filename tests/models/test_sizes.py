@@ -3,13 +3,10 @@
 import pytest
 import torch
 
-from glassformer.models.gpt import GPT, GPTConfig
-from glassformer.models.gpt2 import GPT2
-from glassformer.models.gpt2 import SIZES as GPT2_SIZES
-from glassformer.models.llama import SIZES as LLAMA_SIZES
-from glassformer.models.llama import Llama
+from glassformer.models.catalog import CONFIGS, MODELS, create_model
 
 COUNTS = {
+    "gpt": 116_534_784,
     "gpt2": 124_439_808,
     "gpt2-medium": 354_823_168,
     "gpt2-large": 774_030_080,
@@ -22,20 +19,24 @@ COUNTS = {
     "llama2-70b": 68_976_648_192,
     "llama3-8b": 8_030_261_248,
     "llama3.2-1b": 1_235_814_400,
+    "mistral-7b": 7_241_732_096,
+    "mistral-7b-v0.3": 7_248_023_552,
+    "mistral-nemo-12b": 12_247_782_400,
+    "qwen3-0.6b": 596_049_920,
+    "qwen3-1.7b": 1_720_574_976,
+    "qwen3-4b": 4_022_468_096,
+    "qwen3-8b": 8_190_735_360,
+    "qwen3-14b": 14_768_307_200,
+    "qwen3-32b": 32_762_123_264,
 }
 
 
 @pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_parameter_count_is_the_published_one(name: str, count: int) -> None:
     with torch.device("meta"):
-        model = GPT2(GPT2_SIZES[name]) if name in GPT2_SIZES else Llama(LLAMA_SIZES[name])
-    assert model.num_parameters == count
+        assert create_model(name).num_parameters == count
 
 
 def test_every_size_is_counted() -> None:
-    assert COUNTS.keys() == GPT2_SIZES.keys() | LLAMA_SIZES.keys()
-
-
-def test_gpt_has_the_published_number_of_parameters() -> None:
-    with torch.device("meta"):
-        assert GPT(GPTConfig()).num_parameters == 116_534_784
+    families = MODELS.keys() - COUNTS.keys()  # a family's name is its default size, counted under that size's name
+    assert COUNTS.keys() == CONFIGS.keys() - families

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from glassformer.models.gpt2 import GPT2, GPT2Config
     from glassformer.models.language_model import CausalLMOutput, LanguageModel
     from glassformer.models.llama import Llama, LlamaConfig
+    from glassformer.models.mistral import Mistral, MistralConfig
+    from glassformer.models.qwen3 import Qwen3, Qwen3Config
 
 __all__ = [
     "ARCHITECTURES",
@@ -25,6 +27,10 @@ __all__ = [
     "LanguageModel",
     "Llama",
     "LlamaConfig",
+    "Mistral",
+    "MistralConfig",
+    "Qwen3",
+    "Qwen3Config",
     "create_model",
     "from_pretrained",
     "model_config",
@@ -39,6 +45,8 @@ _HOMES = {
     **dict.fromkeys(("GPT2", "GPT2Config"), "gpt2"),
     **dict.fromkeys(("CausalLMOutput", "LanguageModel"), "language_model"),
     **dict.fromkeys(("Llama", "LlamaConfig"), "llama"),
+    **dict.fromkeys(("Mistral", "MistralConfig"), "mistral"),
+    **dict.fromkeys(("Qwen3", "Qwen3Config"), "qwen3"),
 }
 
 

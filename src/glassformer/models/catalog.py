@@ -7,12 +7,19 @@ from typing import Any
 import torch
 
 from glassformer.checkpoints.pretrained import load_folder
-from glassformer.models import gpt, gpt2, llama
+from glassformer.models import gpt, gpt2, llama, mistral, qwen3
 from glassformer.models.bigram import Bigram, BigramConfig
 from glassformer.models.language_model import LanguageModel
 from glassformer.text.suggest import did_you_mean
 
-MODELS: dict[str, type[LanguageModel]] = {"bigram": Bigram, "gpt": gpt.GPT, "gpt2": gpt2.GPT2, "llama": llama.Llama}
+MODELS: dict[str, type[LanguageModel]] = {
+    "bigram": Bigram,
+    "gpt": gpt.GPT,
+    "gpt2": gpt2.GPT2,
+    "llama": llama.Llama,
+    "mistral": mistral.Mistral,
+    "qwen3": qwen3.Qwen3,
+}
 """Family -> class."""
 
 CONFIGS: dict[str, Any] = {
@@ -21,6 +28,10 @@ CONFIGS: dict[str, Any] = {
     **gpt2.SIZES,
     "llama": llama.LlamaConfig(),
     **llama.SIZES,
+    "mistral": mistral.MistralConfig(),
+    **mistral.SIZES,
+    "qwen3": qwen3.Qwen3Config(),
+    **qwen3.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 
