@@ -165,6 +165,19 @@ def test_configs_have_the_fields_and_defaults_of_the_torch_configs(kind):
     assert (ours().head_dim, ours().num_kv_heads) == (theirs().head_dim, theirs().num_kv_heads)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama, grouped, biased, tied"])
+def test_gradients_add_up_until_they_are_forgotten(name):
+    model = build(name)
+    _, d_logits = cross_entropy(model(IDS), TARGETS)
+    model.backward(d_logits)
+    once = {key: parameter.grad.copy() for key, parameter in model.named_parameters()}
+    model.backward(d_logits)
+    for key, parameter in model.named_parameters():
+        assert abs(parameter.grad - 2 * once[key]).max() < 1e-12, key
+    model.zero_grad()
+    assert not any(parameter.grad.any() for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_float32_stays_float32_everywhere(name):
     model = build(name).astype(np.float32)
