@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from glassformer.models.catalog import from_pretrained
 from glassformer.text import load_tokenizer
 from glassformer.training import Recipe, Run, is_run, load_recipe, load_run, read_metrics, train
 from glassformer.training.events import Ended, Evaluated, Event, Progressed, Saved, Started
+from glassformer.training.folder import locked
 
 Tiny = Callable[..., Recipe]
 
@@ -54,7 +56,7 @@ def test_a_run_leaves_all_that_it_promises(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny()
     run = train(recipe, run_folder=tmp_path / "run")
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "best", "checkpoints", "glassformer_tokenizer.json", "metrics.jsonl", "model", "recipe.toml",
+        ".lock", "best", "checkpoints", "glassformer_tokenizer.json", "metrics.jsonl", "model", "recipe.toml",
     ]  # fmt: skip
     assert run.step in (6, 12)  # of the best weights
     assert run.signal is None
@@ -211,6 +213,54 @@ def test_a_run_is_not_overwritten_unless_asked(tiny: Tiny, tmp_path: Path) -> No
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     with pytest.raises(ValueError, match="exclude each other"):
         train(tiny(), run_folder=tmp_path / "run", overwrite=True, resume=True)
+
+
+def test_an_earlier_run_is_removed_only_when_the_new_one_can_begin(tiny: Tiny, tmp_path: Path) -> None:
+    folder = train(tiny(training__steps=3), run_folder=tmp_path / "run").folder
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for wrong in ({"data__corpus": tmp_path / "missing.txt"}, {"training__device": "cuda:9"}):
+        with pytest.raises((FileNotFoundError, ValueError), match=r"missing|cuda:9"):
+            train(tiny(**wrong), run_folder=folder, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_two_processes_do_not_train_in_one_folder(tiny: Tiny, tmp_path: Path) -> None:
+    folder = train(tiny(training__steps=3), run_folder=tmp_path / "run").folder
+    with locked(folder), pytest.raises(BlockingIOError, match="another process is training in"):
+        train(tiny(training__steps=3), run_folder=folder, overwrite=True)
+    assert load_run(folder).step == 3
+
+
+def test_a_run_stopped_before_its_first_step_can_be_resumed(tiny: Tiny, tmp_path: Path) -> None:
+    whole = train(tiny(), run_folder=tmp_path / "whole")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Started):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert train(tiny(), run_folder=tmp_path / "run", on_event=stop).step == 0
+    train(tiny(), run_folder=tmp_path / "run", resume=True)
+    assert_same_run(whole.folder, tmp_path / "run", 12)
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_leaves_it_to_be_resumed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(tiny(), run_folder=tmp_path / "whole")
+    checkpoints, real = tmp_path / "run" / "checkpoints", os.fsync
+
+    def full(descriptor: int) -> None:
+        if checkpoints.is_dir() and any("step-000010" in name for name in os.listdir(checkpoints)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"the disk is full.*step-000010"):
+        train(tiny(), run_folder=tmp_path / "run")
+    monkeypatch.setattr(os, "fsync", real)
+    assert [path.name for path in checkpoints.iterdir()] == ["step-000005"]
+    train(tiny(), run_folder=tmp_path / "run", resume=True)
+    assert_same_run(whole.folder, tmp_path / "run", 12)
 
 
 def test_folders_without_a_run_are_refused(tiny: Tiny, tmp_path: Path) -> None:

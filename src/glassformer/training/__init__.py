@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glassformer.training.blocks import checkpoint_activations, zero_residuals
+    from glassformer.training.folder import is_run
     from glassformer.training.metrics import read_metrics
     from glassformer.training.optimizers import AdamWConfig, Lion, LionConfig, ModelOptimizer, Muon, MuonConfig
     from glassformer.training.recipe import (
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
         parse_overrides,
         recipe_names,
     )
-    from glassformer.training.run import Run, is_run, load_run, train
+    from glassformer.training.run import Run, load_run, train
     from glassformer.training.schedules import WSD, Constant, Cosine, LinearDecay
 
 _HOMES = {
@@ -39,7 +40,7 @@ _HOMES = {
     "Run": "run",
     "Training": "recipe",
     "checkpoint_activations": "blocks",
-    "is_run": "run",
+    "is_run": "folder",
     "load_recipe": "recipe",
     "load_run": "run",
     "parse_overrides": "recipe",

@@ -123,7 +123,7 @@ def autocast(job: Job) -> torch.autocast:
 
 @torch.no_grad()
 def evaluate(job: Job, progress: Progress, clock: "Clock") -> float:
-    """The mean loss over the counted tokens of the validation batches; keeps the weights if it is the best so far."""
+    """The mean loss over the counted validation tokens; keeps the weights if it is the best so far."""
     job.model.eval()
     total, counted, limit = 0.0, 0, job.recipe.evaluation.batches
     for i, batch in enumerate(job.validation):
@@ -136,6 +136,8 @@ def evaluate(job: Job, progress: Progress, clock: "Clock") -> float:
         counted += batch.counted
     clock.settle()
     loss = progress.validation_loss = total / counted
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"step {progress.step}: the validation loss is {loss}, though training's was finite")
     is_best = progress.best_loss is None or loss < progress.best_loss
     if is_best:
         progress.best_loss = loss

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from glassformer.checkpoints.atomic import atomic_file
+from glassformer.checkpoints.atomic import atomic_file, explained
 from glassformer.training.events import Ended, Evaluated, Event, Progressed
 
 METRICS = "metrics.jsonl"
@@ -23,7 +23,7 @@ class MetricsFile:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Progressed | Evaluated):
-            with self.path.open("a", encoding="utf-8") as file:
+            with explained(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(event)) + "\n")
 
 

@@ -1,32 +1,29 @@
-"""From a recipe to a run folder, and back from the folder to the model.
+"""From a recipe to a run folder, and back from the folder to the model. See `folder.py` for what lies where."""
 
-runs/NAME/recipe.toml       the recipe, resolved
-runs/NAME/tokenizer.json    or glassformer_tokenizer.json
-runs/NAME/metrics.jsonl     see glassformer.training.metrics
-runs/NAME/checkpoints/      see glassformer.training.checkpoint
-runs/NAME/best/             the weights with the lowest validation loss
-runs/NAME/model/            the same as a Hugging Face folder, with the tokenizer
-"""
-
-import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from glassformer.checkpoints.atomic import atomic_file
 from glassformer.checkpoints.files import TensorFile
 from glassformer.models.language_model import LanguageModel
 from glassformer.ops.machine import keep_freed_memory, machine
 from glassformer.parts import LearnedPosition
-from glassformer.text import SequentialLoader, Tokenizer, TokenLoader, cached_tokens, load_corpus, load_tokenizer
-from glassformer.text import train_tokenizer as make_tokenizer
+from glassformer.text import (
+    SequentialLoader,
+    Tokenizer,
+    TokenLoader,
+    cached_tokens,
+    load_corpus,
+    load_tokenizer,
+    train_tokenizer,
+)
 from glassformer.text.corpus import Corpus
-from glassformer.text.tokenizer import TOKENIZER_FILES
 from glassformer.training.blocks import checkpoint_activations
 from glassformer.training.checkpoint import (
     Checkpoints,
@@ -38,17 +35,13 @@ from glassformer.training.checkpoint import (
     set_generator_states,
 )
 from glassformer.training.events import Ended, Event, Listener, Saved, Started
+from glassformer.training.folder import MODEL_FOLDER, RECIPE, begin_folder, check_folder, is_run, locked
 from glassformer.training.loop import Job, Progress, fit
-from glassformer.training.metrics import METRICS, MetricsFile, TensorBoard, read_metrics
+from glassformer.training.metrics import MetricsFile, TensorBoard, read_metrics
 from glassformer.training.optimizers import ModelOptimizer
 from glassformer.training.recipe import PRECISIONS, Recipe, load_recipe
 from glassformer.training.signals import stop_request
 from glassformer.training.view import view
-
-RECIPE = "recipe.toml"
-MODEL_FOLDER = "model"
-OWN_FILES = (RECIPE, METRICS, *TOKENIZER_FILES)
-OWN_FOLDERS = ("checkpoints", "best", MODEL_FOLDER, "tensorboard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +82,16 @@ def train(
 
     Raises:
         FileExistsError: the folder has a run already. FileNotFoundError: nothing to resume, no such corpus.
+        BlockingIOError: another process trains there.
         ValueError: the folder's run has another recipe, its checkpoint is damaged. FloatingPointError: the loss or a
         gradient is not finite. OSError: the disk is full.
     """
     folder = Path(run_folder) if run_folder is not None else Path("runs") / recipe.name
     listeners = [on_event] if callable(on_event) else list(on_event)
-    resumed = prepare_folder(folder, recipe, resume is not False, overwrite)
+    resumed = resume is not False
+    check_folder(folder, recipe, resume=resumed, overwrite=overwrite)
     with ExitStack() as stack:
+        stack.enter_context(locked(folder))
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         should_stop = stack.enter_context(stop_request())
         if console is not None:
@@ -105,50 +101,28 @@ def train(
             for listener in listeners:
                 listener(event)
 
-        trainer = Trainer(recipe, folder, tell)
+        trainer = Trainer(recipe, folder, tell, load_tokenizer(folder) if resumed else None)
         if resumed:
             trainer.resume(None if resume is True else int(resume))
+        else:  # only now is an earlier run overwritten: the text has been read, the model fits
+            begin_folder(folder, recipe, trainer.tokenizer)
         trainer.listen(listeners)
         trainer.fit(should_stop)
         tell(Ended(step=trainer.progress.step, signal=should_stop.signal, seconds=trainer.progress.seconds,
                    validation_loss=trainer.progress.validation_loss, best_loss=trainer.progress.best_loss))  # fmt: skip
-    return export(folder, signal=should_stop.signal)
-
-
-def prepare_folder(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> bool:
-    """Make the run folder, or see that what is there may be gone on from. True where it is to be gone on from."""
-    there = folder / RECIPE
-    if resume and overwrite:
-        raise ValueError("resume and overwrite exclude each other: go on with the run, or start it anew")
-    if resume:
-        if not there.is_file():
-            raise FileNotFoundError(f"{folder} holds no run to go on with (it has no {RECIPE})")
-        if differences := recipe.differences(load_recipe(there)):
-            raise ValueError(f"{folder} holds a run of another recipe, which cannot go on with this one; here "
-                             + "; ".join(differences))  # fmt: skip
-        return True
-    if there.exists() and not overwrite:
-        raise FileExistsError(f"{folder} holds a run already; resume it, overwrite it, or choose another folder")
-    for name in OWN_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=False) if (folder / name).exists() else None
-    for name in OWN_FILES:
-        (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(there) as file:
-        file.write(recipe.to_toml().encode())
-    return False
+        return export(folder, signal=should_stop.signal)
 
 
 class Trainer:
     """A run's objects, made from its recipe in the one order that makes it repeatable."""
 
-    def __init__(self, recipe: Recipe, folder: Path, tell: Listener) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, tell: Listener, tokenizer: Tokenizer | None) -> None:
         self.recipe, self.folder, self.tell = recipe, folder, tell
         self.checkpoints = Checkpoints(folder, recipe.training.keep)
         self.checkpoints.sweep()
         self.device = device_of(recipe)
         corpus = load_corpus(recipe.data.corpus)
-        self.tokenizer = tokenizer_of(recipe, corpus, folder)
+        self.tokenizer = tokenizer or make_tokenizer(recipe, corpus)
         train_tokens = cached_tokens(corpus.train, self.tokenizer)
         validation_tokens = cached_tokens(corpus.validation, self.tokenizer)
         data, seed = recipe.data, recipe.training.seed
@@ -167,7 +141,7 @@ class Trainer:
         snapshot = self.checkpoints.load(step)
         put_weights(self.model, snapshot.model, self.checkpoints.folder)
         self.optimizer.load_state_dict(snapshot.optimizer)
-        self.progress = Progress(**snapshot.state["progress"])
+        self.progress = taken_up(snapshot.state)
         self.batches.load_state_dict(snapshot.state["loader"])
         set_generator_states(snapshot.generators, self.device)
         for later in self.checkpoints.steps():
@@ -233,18 +207,24 @@ def device_of(recipe: Recipe) -> torch.device:
     return torch.device(name)
 
 
-def tokenizer_of(recipe: Recipe, corpus: Corpus, folder: Path) -> Tokenizer:
-    """The run's tokenizer: that in its folder, else a new one, which is left there."""
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        name, size = recipe.data.tokenizer, recipe.data.vocab_size
-        if Path(name).is_dir():
-            made = load_tokenizer(name)
-        else:
-            # Characters: the alphabet of all the text, or validation could not be read. Otherwise from training alone.
-            text = corpus.train + corpus.validation if name == "characters" else corpus.train
-            made = make_tokenizer(name, text, vocab_size=size)
-        made.save(folder)
-    return load_tokenizer(folder)  # as later uses load it, its fast path included
+def taken_up(state: Mapping[str, Any]) -> Progress:
+    """How far a checkpoint had come. ValueError where it says something else."""
+    try:
+        return Progress(**state["progress"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a checkpoint's state does not say how far the run had come: {error}") from error
+
+
+def make_tokenizer(recipe: Recipe, corpus: Corpus) -> Tokenizer:
+    """The tokenizer that the recipe names, trained on the corpus or loaded from a folder."""
+    name = recipe.data.tokenizer
+    if Path(name).is_dir():
+        return load_tokenizer(name)
+    # Characters: the alphabet of all the text, or validation could not be read. Otherwise from training alone.
+    text = corpus.train + corpus.validation if name == "characters" else corpus.train
+    with TemporaryDirectory() as folder:
+        train_tokenizer(name, text, vocab_size=recipe.data.vocab_size).save(folder)
+        return load_tokenizer(folder)  # as later uses load it, its fast path included
 
 
 def flops_per_token(model: LanguageModel, recipe: Recipe) -> float:
@@ -281,7 +261,7 @@ def load_run(folder: str | Path) -> Run:
         FileNotFoundError: it is no run folder, or nothing was saved yet. ValueError: what is there is damaged.
     """
     folder = Path(folder)
-    if not (folder / RECIPE).is_file():
+    if not is_run(folder):
         raise FileNotFoundError(f"{folder} is not a run folder: it has no {RECIPE}")
     recipe, tokenizer, checkpoints = load_recipe(folder / RECIPE), load_tokenizer(folder), Checkpoints(folder)
     loss: float | None = None
@@ -297,11 +277,6 @@ def load_run(folder: str | Path) -> Run:
     put_weights(model, weights, source)
     return Run(folder=folder, recipe=recipe, model=model.eval(), tokenizer=tokenizer, step=step,
                validation_loss=loss, metrics=read_metrics(folder))  # fmt: skip
-
-
-def is_run(folder: str | Path) -> bool:
-    """Whether a folder holds a run (and so `load_run` is to open it, not `from_pretrained`)."""
-    return (Path(folder) / RECIPE).is_file()
 
 
 def validation_batches(run: Run, batch_size: int = 32) -> Iterable[Any]:

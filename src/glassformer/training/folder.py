@@ -1,0 +1,73 @@
+"""The run folder: what is in it, who may write to it.
+
+runs/NAME/recipe.toml       the recipe, resolved
+runs/NAME/tokenizer.json    or glassformer_tokenizer.json
+runs/NAME/metrics.jsonl     see glassformer.training.metrics
+runs/NAME/checkpoints/      see glassformer.training.checkpoint
+runs/NAME/best/             the weights with the lowest validation loss
+runs/NAME/model/            the same as a Hugging Face folder, with the tokenizer
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glassformer.checkpoints.atomic import atomic_file
+from glassformer.text.tokenizer import TOKENIZER_FILES, Tokenizer
+from glassformer.training.metrics import METRICS
+from glassformer.training.recipe import Recipe, load_recipe
+
+RECIPE, MODEL_FOLDER, LOCK = "recipe.toml", "model", ".lock"
+OWN_FILES = (RECIPE, METRICS, *TOKENIZER_FILES)
+OWN_FOLDERS = ("checkpoints", "best", MODEL_FOLDER, "tensorboard")
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder holds a run (and so `load_run` is to open it, not `from_pretrained`)."""
+    return (Path(folder) / RECIPE).is_file()
+
+
+def check_folder(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
+    """Raise where a run may not be resumed, or begun, in this folder. Nothing is changed."""
+    if resume and overwrite:
+        raise ValueError("resume and overwrite exclude each other: go on with the run, or start it anew")
+    if resume and not is_run(folder):
+        raise FileNotFoundError(f"{folder} holds no run to go on with (it has no {RECIPE})")
+    if resume and (differences := recipe.differences(load_recipe(folder / RECIPE))):
+        raise ValueError(f"{folder} holds a run of another recipe, which cannot go on with this one; here "
+                         + "; ".join(differences))  # fmt: skip
+    if not resume and not overwrite and is_run(folder):
+        raise FileExistsError(f"{folder} holds a run already; resume it, overwrite it, or choose another folder")
+
+
+def begin_folder(folder: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
+    """Remove an earlier run, and nothing but it; write down the recipe and the tokenizer."""
+    for name in OWN_FILES:  # the recipe goes first: what is left when this is interrupted is no run
+        (folder / name).unlink(missing_ok=True)
+    for name in OWN_FOLDERS:
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+    tokenizer.save(folder)
+    with atomic_file(folder / RECIPE) as file:
+        file.write(recipe.to_toml().encode())
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in the folder, which is made if need be. The lock ends with the process.
+
+    Raises BlockingIOError where another process trains there. On Windows nobody is kept out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(error.errno, f"another process is training in {folder}") from error
+        yield
