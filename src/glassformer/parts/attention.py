@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.ops.attend import AttendKernel, sdpa
+from glassformer.ops.attend import AttendKernel, auto
 from glassformer.ops.mask import Mask
 from glassformer.parts.cache import LayerCache
 from glassformer.parts.linear import Linear
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         key_norm: nn.Module | None = None,
         scale: float | None = None,
         dropout: float = 0.0,
-        kernel: AttendKernel = sdpa,
+        kernel: AttendKernel = auto,
     ) -> None:
         super().__init__()
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads

@@ -1,0 +1,122 @@
+"""Attention as two batched products with a softmax between them, for sequences whose weights fit the caches.
+
+It forms the weights, as the equation does, but in one array: scaled by the product itself, masked and normalised in
+place. The weights are all that the backward pass needs besides q, k and v:
+
+    P = softmax(S),  O = P V:      dV = Pᵀ dO,   dP = dO Vᵀ,   dS = P ∘ (dP − rowsum(dP ∘ P)),   dQ = dS K,   dK = dSᵀ Q
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from glassformer.ops.attend_inputs import prepared
+from glassformer.ops.linear_onednn import traced
+from glassformer.ops.machine import products_by_onednn
+from glassformer.ops.mask import Mask
+
+
+def products(
+    q: Float[Tensor, "b h t k"],
+    k: Float[Tensor, "b g s k"],
+    v: Float[Tensor, "b g s k"],
+    *,
+    mask: Mask,
+    score_bias: Float[Tensor, "#b #h #t s"] | None,
+    scale: float,
+    dropout: float,
+) -> tuple[Float[Tensor, "b h t k"], None]:
+    """softmax(scale · q kᵀ + bias) v, the scores in the dtype of q. Gradients of gradients are not defined."""
+    q, k, v = prepared(q, k, v, mask)
+    b, h, t, width = q.shape
+    g, s = k.shape[1:3]
+    added, blind = _added(mask, score_bias, t, s, q)
+    # The query heads that share a key head are folded into its queries: grouped keys are never repeated.
+    folded = q.reshape(b * g, h // g * t, width), k.reshape(b * g, s, width), v.reshape(b * g, s, width)
+    options = added, (b, h, t, s), scale, dropout
+    if traced():
+        out = _plain(*folded, *options)
+    elif torch.is_grad_enabled():
+        out = _Products.apply(*folded, *options)
+    else:
+        with _fast(q):
+            weights = _weights(*folded[:2], *options[:3])
+            out = torch.bmm(F.dropout(weights, dropout, inplace=True), folded[2])
+    out = out.view(b, h, t, width)
+    return (out if blind is None else out.masked_fill(blind, 0.0)), None
+
+
+def _added(mask: Mask, score_bias: Tensor | None, t: int, s: int, q: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """What is added to the scores: the bias, and −∞ where a key is hidden; and the queries that see nothing."""
+    visible, blind = mask.opened(t, s, q.device)
+    if visible is None:
+        return score_bias, blind
+    if score_bias is not None:
+        return score_bias.masked_fill(~visible, -torch.inf), blind
+
+    return mask.keep(("additive", t, s, q.device, q.dtype), lambda: _additive(visible, q.dtype)), blind
+
+
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, sizes: Any, scale: float, dropout: float) -> Tensor:
+    """The same by PyTorch's own gradients: what torch.compile and torch.func can see into."""
+    scores = torch.bmm(q, k.mT) * scale
+    if added is not None:
+        scores = (scores.view(sizes) + added).view(scores.shape).to(q.dtype)
+    return torch.bmm(F.dropout(scores.softmax(-1), dropout), v)
+
+
+def _weights(q: Tensor, k: Tensor, added: Tensor | None, sizes: Any, scale: float) -> Tensor:
+    scores = _scaled_product(q, k.mT, scale)
+    if added is not None:
+        scores.view(sizes).add_(added)
+    return torch.softmax(scores, -1, out=scores)
+
+
+def _scaled_product(x: Tensor, y: Tensor, scale: float) -> Tensor:
+    return torch.baddbmm(x.new_empty(1, 1, 1), x, y, beta=0, alpha=scale)  # beta=0: the first argument is not read
+
+
+def _fast(q: Tensor) -> AbstractContextManager[Any]:
+    """While entered, products go where this machine multiplies fastest; a few rows are all call, and stay."""
+    suits = q.dtype == torch.float32 and q.device.type == "cpu" and q.shape[1] >= 16
+    return products_by_onednn() if suits else nullcontext()
+
+
+class _Products(Function):
+    """The equation and its gradients, with nothing kept but the weights (and which of them dropout kept)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, sizes: Any, scale: float, dropout: float
+    ) -> Tensor:
+        with _fast(q):
+            weights = _weights(q, k, added, sizes, scale)
+            kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
+            ctx.save_for_backward(q, k, v, weights, kept)
+            ctx.sizes, ctx.scale, ctx.added_shape = sizes, scale, None if added is None else added.shape
+            return torch.bmm(weights if kept is None else weights * kept, v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        q, k, v, weights, kept = ctx.saved_tensors
+        with _fast(q):
+            dv = torch.bmm((weights if kept is None else weights * kept).mT, d_out)
+            d_weights = torch.bmm(d_out, v.mT)
+            if kept is not None:
+                d_weights.mul_(kept)
+            # What softmax's own backward pass calls; here it writes over its input.
+            d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_weights)  # pyright: ignore
+            dq, dk = _scaled_product(d_scores, k, ctx.scale), _scaled_product(d_scores.mT, q, ctx.scale)
+        d_added = d_scores.view(ctx.sizes).sum_to_size(ctx.added_shape) if ctx.needs_input_grad[3] else None
+        return dq, dk, dv, d_added, None, None, None
