@@ -137,6 +137,18 @@ def test_padding_ids_of_the_caller_are_given_back_and_change_nothing() -> None:
     assert torch.equal(out[:1, 2:], model.generate([[3, 4]], max_new_tokens=6, repetition_penalty=1.5))
 
 
+def test_processors_see_no_padding_among_what_has_been_said() -> None:
+    model, seen = small(BY_NAME["gpt2"]), []
+
+    def look(ids: Tensor, logits: Tensor) -> Tensor:
+        seen.append([set(row.tolist()) for row in ids])
+        return logits
+
+    for beams in ({}, {"num_beams": 2}):
+        model.generate([[50, 51, 52], [3]], max_new_tokens=1, pad_token_id=9, processors=(look,), **beams)
+    assert seen == [[{50, 51, 52}, {3}], [{50, 51, 52}] * 2 + [{3}] * 2]
+
+
 @each(ATTENDING)
 def test_logits_under_left_padding_equal_those_without(case: Declared) -> None:
     model, seen = small(case), []
@@ -213,10 +225,11 @@ def test_dropout_is_off_while_generating_and_modes_come_back() -> None:
 def test_what_is_generated_may_be_trained_on() -> None:
     model = build(BY_NAME["gpt2"], torch.float32).train()
     for options in ({}, {"num_beams": 2}, {"do_sample": True, "seed": 0}):
-        out = model.generate([[1, 2, 3], [4]], max_new_tokens=5, **options)
-        loss = model(out, labels=out).loss
-        assert loss is not None
-        loss.backward()
+        for prompts in ([[1, 2, 3], [4]], [[1, 2]]):
+            out = model.generate(prompts, max_new_tokens=5, **options)
+            loss = model(out, labels=out).loss
+            assert loss is not None
+            loss.backward()
     for token in stream(model, [1, 2, 3], max_new_tokens=2):
         assert torch.is_grad_enabled(), "no mode of generation may hold for the caller between two tokens"
         model(token[None], targets=token[None]).loss.backward()

@@ -85,7 +85,7 @@ def is_meant(error: Exception) -> bool:
     """
     if isinstance(error, OSError):
         return True
-    if not isinstance(error, ValueError | TypeError | KeyError | ImportError | ArithmeticError):
+    if not isinstance(error, ValueError | TypeError | KeyError | ImportError | ArithmeticError | RuntimeError):
         return False
     trace = error.__traceback__
     if trace is None:

@@ -1,18 +1,21 @@
 """`glassformer demo`"""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
     """Train a small GPT in two minutes, let it write, check it against NumPy, and make a page of it."""
 
-    passes_on: ClassVar[str] = "everything"
+    run_folder: Path = Path("runs/demo")
+    """where the run and its report go"""
+    recipe: str = "demo"
+    """the recipe to train by"""
 
 
-def run(_: Demo, arguments: list[str]) -> int:
+def run(options: Demo, _: list[str]) -> None:
     """Run the demo."""
     from glassformer.explorer.demo import main
 
-    return main(arguments)
+    main(options.run_folder, recipe=options.recipe)

@@ -65,7 +65,7 @@ class TopP:
     def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
         total = logits.double().logsumexp(-1, keepdim=True)
         # The set is small as a rule, and sorting a whole vocabulary takes longer than many a model's forward pass.
-        for width in (min(256, logits.shape[-1]), logits.shape[-1]):
+        for width in (min(256, logits.shape[-1]), min(4096, logits.shape[-1]), logits.shape[-1]):
             largest = logits.topk(width).values
             probabilities = (largest.double() - total).exp()
             mass = probabilities.cumsum(-1)
