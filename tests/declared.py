@@ -10,6 +10,7 @@ from glassformer.models.gpt2 import GPT2, GPT2Config
 from glassformer.models.language_model import LanguageModel
 from glassformer.models.llama import Llama, LlamaConfig
 from glassformer.models.mistral import Mistral, MistralConfig
+from glassformer.models.mpt import MPT, MPTConfig
 from glassformer.models.qwen3 import Qwen3, Qwen3Config
 from glassformer.parts import DynamicScaling, LinearScaling, Llama3Scaling, YarnScaling
 
@@ -92,6 +93,17 @@ def _theirs(name: str, **changes: Any) -> Callable[[], Any]:
 
         config = getattr(transformers, f"{name}Config")(**_THEIRS | changes)
         return getattr(transformers, f"{name}ForCausalLM")(config)
+
+    return make
+
+
+def _mpt(**changes: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        from transformers import MptConfig, MptForCausalLM
+
+        return MptForCausalLM(
+            MptConfig(**dict(vocab_size=VOCAB, n_layers=3, max_seq_len=48, attn_config={"dtype": "float32"}) | changes)
+        )
 
     return make
 
@@ -186,5 +198,17 @@ DECLARED = [
             attention_bias=True,
             rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         ),
+    ),
+    Declared(
+        "mpt",
+        MPT,
+        MPTConfig(vocab_size=VOCAB, max_positions=48, dim=32, num_layers=3, num_heads=4),
+        _mpt(d_model=32, n_heads=4),
+    ),
+    Declared(
+        "mpt-six-heads",
+        MPT,
+        MPTConfig(vocab_size=VOCAB, max_positions=48, dim=48, num_layers=3, num_heads=6),
+        _mpt(d_model=48, n_heads=6),
     ),
 ]

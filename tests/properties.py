@@ -281,6 +281,20 @@ def gradient_reaches_no_future_token(case: Declared) -> None:
         assert (reach[:9] > 0).all(), "some earlier token is not seen"
 
 
+def windows_reach_as_far_as_their_layers(case: Declared) -> None:
+    """Layer by layer a window reaches window_size − 1 tokens further back, and not one more."""
+    size = getattr(case.config, "window_size", None)
+    if size is None or hasattr(case.config, "global_every"):
+        return
+    model, x = build(case), ids(case)
+    reach = case.config.num_layers * (size - 1)
+    before = model(x).logits
+    for edited, changes in ((16 - reach - 1, False), (16 - reach, True)):
+        other = x.clone()
+        other[:, edited] = (other[:, edited] + 1) % case.config.vocab_size
+        assert torch.equal(model(other).logits[:, 16], before[:, 16]) != changes, f"token {edited} at 16"
+
+
 def fully_padded_row_is_finite(case: Declared) -> None:
     """A row that is all padding gives finite logits and gradients, and leaves the other rows alone."""
     model, x = build(case, torch.float32), ids(case)
@@ -472,6 +486,7 @@ PROPERTIES: list[Property] = [
     pads_do_not_matter,
     no_leak_from_the_future,
     gradient_reaches_no_future_token,
+    windows_reach_as_far_as_their_layers,
     fully_padded_row_is_finite,
     loss_is_the_mean_over_counted_tokens,
     chunked_cross_entropy_equals_plain,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from glassformer.models.language_model import CausalLMOutput, LanguageModel
     from glassformer.models.llama import Llama, LlamaConfig
     from glassformer.models.mistral import Mistral, MistralConfig
+    from glassformer.models.mpt import MPT, MPTConfig
     from glassformer.models.qwen3 import Qwen3, Qwen3Config
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GPT",
     "GPT2",
     "MODELS",
+    "MPT",
     "Bigram",
     "BigramConfig",
     "CausalLMOutput",
@@ -27,6 +29,7 @@ __all__ = [
     "LanguageModel",
     "Llama",
     "LlamaConfig",
+    "MPTConfig",
     "Mistral",
     "MistralConfig",
     "Qwen3",
@@ -47,6 +50,7 @@ _HOMES = {
     **dict.fromkeys(("Llama", "LlamaConfig"), "llama"),
     **dict.fromkeys(("Mistral", "MistralConfig"), "mistral"),
     **dict.fromkeys(("Qwen3", "Qwen3Config"), "qwen3"),
+    **dict.fromkeys(("MPT", "MPTConfig"), "mpt"),
 }
 
 

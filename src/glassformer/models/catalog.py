@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from glassformer.checkpoints.pretrained import load_folder
-from glassformer.models import gpt, gpt2, llama, mistral, qwen3
+from glassformer.models import gpt, gpt2, llama, mistral, mpt, qwen3
 from glassformer.models.bigram import Bigram, BigramConfig
 from glassformer.models.language_model import LanguageModel
 from glassformer.text.suggest import did_you_mean
@@ -19,6 +19,7 @@ MODELS: dict[str, type[LanguageModel]] = {
     "llama": llama.Llama,
     "mistral": mistral.Mistral,
     "qwen3": qwen3.Qwen3,
+    "mpt": mpt.MPT,
 }
 """Family -> class."""
 
@@ -32,6 +33,8 @@ CONFIGS: dict[str, Any] = {
     **mistral.SIZES,
     "qwen3": qwen3.Qwen3Config(),
     **qwen3.SIZES,
+    "mpt": mpt.MPTConfig(),
+    **mpt.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 

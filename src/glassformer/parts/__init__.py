@@ -9,6 +9,7 @@ from glassformer.parts.kernels import kernels, use_kernels
 from glassformer.parts.linear import Linear, TiedLinear
 from glassformer.parts.norm import LayerNorm, RMSNorm
 from glassformer.parts.position import (
+    ALiBi,
     DynamicScaling,
     LearnedPosition,
     LinearScaling,
@@ -22,6 +23,7 @@ from glassformer.parts.position import (
 
 __all__ = [
     "ACTIVATIONS",
+    "ALiBi",
     "Attention",
     "DynamicScaling",
     "Embedding",

@@ -1,4 +1,4 @@
-"""Where a token stands: vectors added to the embeddings, or rotations of queries and keys."""
+"""Where a token stands: vectors added to the embeddings, rotations of queries and keys, or biases of their scores."""
 
 import math
 from abc import ABC, abstractmethod
@@ -30,7 +30,11 @@ class LearnedPosition(nn.Module):
 
 
 class SinusoidalPosition(nn.Module):
-    """PE(p, 2i) = sin(p / 10000^(2i/d)), PE(p, 2i+1) = cos(the same)  (Vaswani et al. 2017, section 3.5)."""
+    """PE(p, 2i) = sin(p / 10000^(2i/d)), PE(p, 2i+1) = cos(the same)  (Vaswani et al. 2017, section 3.5).
+
+    Computed in float64 and given in `dtype` (None: torch's default one). Raises ValueError for a position that is not
+    below `max_positions`, where looking at the values costs nothing: on the CPU, outside torch.compile.
+    """
 
     def __init__(self, max_positions: int, dim: int) -> None:
         super().__init__()
@@ -38,11 +42,14 @@ class SinusoidalPosition(nn.Module):
             raise ValueError(f"dim={dim} is odd; sines and cosines come in pairs, so it must be even")
         self.max_positions, self.dim = max_positions, dim
 
-    def forward(self, positions: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows d"]:
-        even = torch.arange(0, self.dim, 2, device=positions.device, dtype=torch.float64)
-        angle = positions[..., None].double() * torch.exp(even * (-math.log(10_000.0) / self.dim))
+    def forward(self, positions: Int[Tensor, "*rows"], dtype: torch.dtype | None = None) -> Float[Tensor, "*rows d"]:
+        if positions.device.type == "cpu" and not torch.compiler.is_compiling() and positions.numel():
+            last = int(positions.max())
+            if last >= self.max_positions:
+                raise ValueError(f"position {last} is not below max_positions={self.max_positions}")
+        angle = _angles(positions, rotary_frequency(self.dim, 10_000.0))
         table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
-        return table.to(torch.get_default_dtype())
+        return table.to(torch.get_default_dtype() if dtype is None else dtype)
 
     def extra_repr(self) -> str:
         return f"{self.max_positions}, {self.dim}"
@@ -52,8 +59,8 @@ class RotaryScaling(ABC):
     """How a model trained on short contexts turns its frequencies for longer ones."""
 
     @abstractmethod
-    def frequency(self, head_dim: int, base: float, length: int) -> Float[Tensor, "half"]:
-        """Radians per position for each pair of coordinates, for a sequence of `length` positions."""
+    def frequency(self, head_dim: int, base: float, length: int | Tensor) -> Float[Tensor, "half"]:
+        """Radians per position for each pair of coordinates, for a sequence of `length` positions, in float64."""
 
     @property
     def magnitude(self) -> float:
@@ -61,9 +68,20 @@ class RotaryScaling(ABC):
         return 1.0
 
 
-def rotary_frequency(head_dim: int, base: float) -> Float[Tensor, "half"]:
-    """base^(−2i/k) for i = 0 … k/2 − 1 (Su et al. 2021, section 3.2.2)."""
-    return base ** -(torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim)
+def rotary_frequency(head_dim: int, base: float | Tensor) -> Float[Tensor, "half"]:
+    """base^(−2i/k) for i = 0 … k/2 − 1 (Su et al. 2021, section 3.2.2), in float64."""
+    device = base.device if isinstance(base, Tensor) else torch.device("cpu")
+    return base ** -(torch.arange(0, head_dim, 2, device=device).to(_wide(device)) / head_dim)
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """At position 100,000 a float32 angle is off by a hundredth of a radian; Apple's GPUs have nothing wider."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _angles(positions: Int[Tensor, "*rows"], frequency: Float[Tensor, "half"]) -> Float[Tensor, "*rows half"]:
+    wide = _wide(positions.device)
+    return positions[..., None].to(wide) * frequency.to(positions.device, wide)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +90,7 @@ class LinearScaling(RotaryScaling):
 
     factor: float
 
-    def frequency(self, head_dim: int, base: float, length: int) -> Tensor:
+    def frequency(self, head_dim: int, base: float, length: int | Tensor) -> Tensor:
         return rotary_frequency(head_dim, base) / self.factor
 
 
@@ -86,8 +104,9 @@ class DynamicScaling(RotaryScaling):
     factor: float
     max_positions: int
 
-    def frequency(self, head_dim: int, base: float, length: int) -> Tensor:
-        ratio = max(length, self.max_positions) / self.max_positions
+    def frequency(self, head_dim: int, base: float, length: int | Tensor) -> Tensor:
+        length = torch.as_tensor(length)  # on its device: the values need not be waited for
+        ratio = length.clamp(min=self.max_positions).to(_wide(length.device)) / self.max_positions
         stretch = (self.factor * ratio - (self.factor - 1)) ** (head_dim / (head_dim - 2))
         return rotary_frequency(head_dim, base * stretch)
 
@@ -101,7 +120,7 @@ class Llama3Scaling(RotaryScaling):
     high_frequency_factor: float
     original_max_positions: int
 
-    def frequency(self, head_dim: int, base: float, length: int) -> Tensor:
+    def frequency(self, head_dim: int, base: float, length: int | Tensor) -> Tensor:
         frequency = rotary_frequency(head_dim, base)
         turns = self.original_max_positions * frequency / (2 * math.pi)  # full turns within the trained context
         span = self.high_frequency_factor - self.low_frequency_factor
@@ -120,7 +139,7 @@ class YarnScaling(RotaryScaling):
     attention_factor: float | None = None
     truncate: bool = True
 
-    def frequency(self, head_dim: int, base: float, length: int) -> Tensor:
+    def frequency(self, head_dim: int, base: float, length: int | Tensor) -> Tensor:
         def pair_turning(turns: float) -> float:
             """The (fractional) pair that makes this many full turns within the trained context."""
             return head_dim * math.log(self.original_max_positions / (turns * 2 * math.pi)) / (2 * math.log(base))
@@ -130,7 +149,7 @@ class YarnScaling(RotaryScaling):
             low, high = math.floor(low), math.ceil(high)
         low, high = max(low, 0), min(high, head_dim - 1)
         high += 0.001 if low == high else 0.0
-        ramp = ((torch.arange(head_dim // 2, dtype=torch.float32, device="cpu") - low) / (high - low)).clamp(0, 1)
+        ramp = ((torch.arange(head_dim // 2, dtype=torch.float64, device="cpu") - low) / (high - low)).clamp(0, 1)
         frequency = rotary_frequency(head_dim, base)
         return frequency / self.factor * ramp + frequency * (1 - ramp)
 
@@ -142,20 +161,30 @@ class YarnScaling(RotaryScaling):
 
 
 class Rotation:
-    """The rotation itself, for given positions: turns each pair (x_i, x_{i + k/2}) by its angle."""
+    """The rotation itself, for given positions: turns each pair (x_i, x_j), j = i + k/2, by its angle.
+
+        y_i = x_i cos − x_j sin     y_j = x_j cos + x_i sin
+
+    `cos` and `sin` hold each angle twice, at i and at j.
+    """
 
     def __init__(self, cos: Float[Tensor, "*b t k"], sin: Float[Tensor, "*b t k"]) -> None:
         self.cos, self.sin = cos, sin
+        self._tables: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, x: Float[Tensor, "b h t k"]) -> Float[Tensor, "b h t k"]:
-        left, right = x.chunk(2, dim=-1)
-        return x * self.cos.to(x.dtype) + torch.cat([-right, left], dim=-1) * self.sin.to(x.dtype)
+        if x.dtype not in self._tables:  # once for all layers
+            left, right = self.sin.chunk(2, dim=-1)
+            self._tables[x.dtype] = self.cos.to(x.dtype), torch.cat([-left, right], dim=-1).to(x.dtype)
+        cos, signed_sin = self._tables[x.dtype]
+        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), signed_sin)
 
 
 class Rotary(nn.Module):
     """Rotary position embedding (Su et al. 2021, equation 15), in the half-split layout of Hugging Face's files.
 
-    Called with positions it gives the `Rotation` that queries and keys go through. It holds no parameters.
+    Called with positions it gives the `Rotation` that queries and keys go through. It holds no parameters. Angles are
+    computed in float64, whatever the model's dtype; the rotation casts their cosines and sines to that of its input.
     """
 
     def __init__(self, head_dim: int, *, base: float = 10_000.0, scaling: RotaryScaling | None = None) -> None:
@@ -163,23 +192,56 @@ class Rotary(nn.Module):
         if head_dim % 2:
             raise ValueError(f"head_dim={head_dim} is odd; rotary positions turn pairs, so it must be even")
         self.head_dim, self.base, self.scaling = head_dim, base, scaling
-        self._frequency: dict[torch.device, Tensor] = {}
+        self._frequency = (scaling or LinearScaling(factor=1.0)).frequency(head_dim, base, 0)
+        self._on_device: dict[torch.device, Tensor] = {}
 
     def forward(self, positions: Int[Tensor, "*b t"]) -> Rotation:
-        angle = positions[..., None].float() * self._frequencies(positions)
-        angle = torch.cat([angle, angle], dim=-1)
+        angle = _angles(positions, self._frequencies(positions))
         if positions.ndim == 2:
             angle = angle[:, None]  # the same turn for every head
         magnitude = 1.0 if self.scaling is None else self.scaling.magnitude
-        return Rotation(angle.cos() * magnitude, angle.sin() * magnitude)
+        cos, sin = angle.cos() * magnitude, angle.sin() * magnitude
+        return Rotation(torch.cat([cos, cos], dim=-1), torch.cat([sin, sin], dim=-1))
 
     def _frequencies(self, positions: Int[Tensor, "*b t"]) -> Float[Tensor, "half"]:
+        device = positions.device
         if isinstance(self.scaling, DynamicScaling):
-            return self.scaling.frequency(self.head_dim, self.base, int(positions.max()) + 1).to(positions.device)
-        if positions.device not in self._frequency:
-            scaling = self.scaling or LinearScaling(factor=1.0)
-            self._frequency[positions.device] = scaling.frequency(self.head_dim, self.base, 0).to(positions.device)
-        return self._frequency[positions.device]
+            return self.scaling.frequency(self.head_dim, self.base, positions.max() + 1)
+        if device.type == "cpu" or torch.compiler.is_compiling():
+            return self._frequency
+        if device not in self._on_device:
+            self._on_device[device] = self._frequency.to(device, _wide(device))
+        return self._on_device[device]
 
     def extra_repr(self) -> str:
         return f"{self.head_dim}, base={self.base}, scaling={self.scaling}"
+
+
+def alibi_slopes(num_heads: int) -> Float[Tensor, "h"]:
+    """2^(−8/n), 2^(−16/n), … for n heads, a power of two (Press et al. 2022, section 3).
+
+    For other counts: the slopes of the next lower power n, then every second one of those of 2n (their released code).
+    """
+    n = 2 ** (num_heads.bit_length() - 1)
+    exponents = [8 * i / n for i in range(1, n + 1)] + [4 * i / n for i in range(1, 2 * (num_heads - n), 2)]
+    return 2.0 ** -torch.tensor(exponents, dtype=torch.float32, device="cpu")
+
+
+class ALiBi(nn.Module):
+    """slope_h · (j − i), added to the score of query i and key j (Press et al. 2022, section 3). No parameters."""
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self._slopes: dict[torch.device, Tensor] = {}
+
+    def forward(self, queries: Int[Tensor, "*b t"], keys: Int[Tensor, "*b s"]) -> Float[Tensor, "#b h t s"]:
+        """The bias for queries and keys at these positions, for all rows of a batch or for each."""
+        if keys.device not in self._slopes:
+            self._slopes[keys.device] = alibi_slopes(self.num_heads).to(keys.device)
+        distance = (keys[..., None, :] - queries[..., :, None]).float()
+        bias = self._slopes[keys.device][:, None, None] * distance[..., None, :, :]
+        return bias if bias.ndim == 4 else bias[None]
+
+    def extra_repr(self) -> str:
+        return f"{self.num_heads}"
