@@ -95,6 +95,8 @@ THEIRS = {
         Llama,
         lambda: _llama(num_key_value_heads=2, attention_bias=True, mlp_bias=True, head_dim=8),
     ),
+    "llama, attention biased": (Llama, lambda: _llama(attention_bias=True)),
+    "llama, feed-forward biased": (Llama, lambda: _llama(mlp_bias=True)),
     "llama, tied": (Llama, lambda: _llama(tie_word_embeddings=True)),
     "llama, linear": (Llama, lambda: _llama({"rope_type": "linear", "factor": 2.0})),
     "llama, dynamic": (Llama, lambda: _llama({"rope_type": "dynamic", "factor": 2.0}, max_position_embeddings=8)),

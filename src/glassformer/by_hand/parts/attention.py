@@ -92,11 +92,9 @@ class Attention(Module):
             dq, dk = rotate.backward(dq), rotate.backward(dk)
         dq = dq if self.query_norm is None else self.query_norm.backward(dq)
         dk = dk if self.key_norm is None else self.key_norm.backward(dk)
-        d_query, d_key, d_value = (
-            self.query.backward(_merge(dq)),
-            self.key.backward(_merge(dk)),
-            self.value.backward(_merge(dv)),
-        )
+        d_query = self.query.backward(_merge(dq))
+        d_key = self.key.backward(_merge(dk))
+        d_value = self.value.backward(_merge(dv))
         if self._given == 3:
             return d_query, d_key, d_value
         d_key += d_value
