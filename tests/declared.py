@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glassformer.models.bigram import Bigram, BigramConfig
+from glassformer.models.gemma3 import Gemma3, Gemma3Config
 from glassformer.models.gpt import GPT, GPTConfig
 from glassformer.models.gpt2 import GPT2, GPT2Config
 from glassformer.models.language_model import LanguageModel
@@ -81,18 +82,19 @@ def _ours_gpt2(**changes: Any) -> GPT2Config:
 
 
 _THEIRS = dict(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-               intermediate_size=56, max_position_embeddings=48, bos_token_id=0, eos_token_id=0)  # fmt: skip
+               intermediate_size=56, max_position_embeddings=48, bos_token_id=0, eos_token_id=0,
+               pad_token_id=None)  # fmt: skip
 _OURS = dict(vocab_size=VOCAB, dim=32, num_layers=3, num_heads=4, num_kv_heads=2, hidden_dim=56, max_positions=48)
 
 
-def _theirs(name: str, **changes: Any) -> Callable[[], Any]:
-    """Their `{name}ForCausalLM` of the common shape."""
+def _theirs(name: str, *, model: str | None = None, **changes: Any) -> Callable[[], Any]:
+    """Their `{model}ForCausalLM` of a `{name}Config` with the common shape."""
 
     def make() -> Any:
         import transformers
 
         config = getattr(transformers, f"{name}Config")(**_THEIRS | changes)
-        return getattr(transformers, f"{name}ForCausalLM")(config)
+        return getattr(transformers, f"{model or name}ForCausalLM")(config)
 
     return make
 
@@ -210,5 +212,48 @@ DECLARED = [
         MPT,
         MPTConfig(vocab_size=VOCAB, max_positions=48, dim=48, num_layers=3, num_heads=6),
         _mpt(d_model=48, n_heads=6),
+    ),
+    Declared(
+        "gemma3",
+        Gemma3,
+        Gemma3Config(**_OURS | dict(num_layers=4), head_dim=16, window_size=5, global_every=3, score_dim=100),
+        _theirs(
+            "Gemma3Text",
+            model="Gemma3",
+            num_hidden_layers=4,
+            head_dim=16,
+            sliding_window=5,
+            sliding_window_pattern=3,
+            query_pre_attn_scalar=100,
+        ),
+    ),
+    Declared(
+        "gemma3-linear-untied",
+        Gemma3,
+        Gemma3Config(
+            **_OURS | dict(num_kv_heads=1),
+            head_dim=8,
+            window_size=4,
+            global_every=2,
+            score_dim=8,
+            rope_scaling=LinearScaling(factor=8.0),
+            rope_base=1e5,
+            local_rope_base=100.0,
+            tied=False,
+        ),
+        _theirs(
+            "Gemma3Text",
+            model="Gemma3",
+            num_key_value_heads=1,
+            head_dim=8,
+            sliding_window=4,
+            sliding_window_pattern=2,
+            query_pre_attn_scalar=8,
+            tie_word_embeddings=False,
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e5},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            },
+        ),
     ),
 ]

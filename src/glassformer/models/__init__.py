@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from glassformer.models.bigram import Bigram, BigramConfig
     from glassformer.models.catalog import ARCHITECTURES, CONFIGS, MODELS, create_model, from_pretrained, model_config
+    from glassformer.models.gemma3 import Gemma3, Gemma3Config
     from glassformer.models.gpt import GPT, GPTConfig
     from glassformer.models.gpt2 import GPT2, GPT2Config
     from glassformer.models.language_model import CausalLMOutput, LanguageModel
@@ -26,6 +27,8 @@ __all__ = [
     "CausalLMOutput",
     "GPT2Config",
     "GPTConfig",
+    "Gemma3",
+    "Gemma3Config",
     "LanguageModel",
     "Llama",
     "LlamaConfig",
@@ -51,6 +54,7 @@ _HOMES = {
     **dict.fromkeys(("Mistral", "MistralConfig"), "mistral"),
     **dict.fromkeys(("Qwen3", "Qwen3Config"), "qwen3"),
     **dict.fromkeys(("MPT", "MPTConfig"), "mpt"),
+    **dict.fromkeys(("Gemma3", "Gemma3Config"), "gemma3"),
 }
 
 

@@ -7,7 +7,7 @@ from glassformer.parts.embedding import Embedding
 from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
 from glassformer.parts.kernels import kernels, use_kernels
 from glassformer.parts.linear import Linear, TiedLinear
-from glassformer.parts.norm import LayerNorm, RMSNorm
+from glassformer.parts.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from glassformer.parts.position import (
     ALiBi,
     DynamicScaling,
@@ -43,6 +43,7 @@ __all__ = [
     "SinusoidalPosition",
     "TiedLinear",
     "YarnScaling",
+    "ZeroCenteredRMSNorm",
     "gelu",
     "gelu_tanh",
     "kernels",

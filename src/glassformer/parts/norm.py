@@ -2,6 +2,7 @@
 
 LayerNorm(x) = (x − mean) / √(var + ε) · weight + bias        (Ba et al. 2016)
 RMSNorm(x)   = x / √(mean(x²) + ε) · weight                   (Zhang & Sennrich 2019)
+ZeroCenteredRMSNorm(x) = x / √(mean(x²) + ε) · (1 + weight)   (Gemma's released code)
 """
 
 import torch
@@ -38,6 +39,23 @@ class RMSNorm(nn.Module):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         normal = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return normal.to(x.dtype) * self.weight
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}, eps={self.eps}"
+
+
+class ZeroCenteredRMSNorm(nn.Module):
+    """x / √(mean(x²) + ε) · (1 + weight), all in float32 at least: weight decay draws the gain to 1, not to 0."""
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(dim))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        normal = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return (normal * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
