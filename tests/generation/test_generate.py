@@ -16,6 +16,7 @@ from glassformer.models.language_model import LanguageModel
 BY_NAME = {case.name: case for case in DECLARED}
 WITH_PEER = [BY_NAME[name] for name in ("gpt2", "llama-grouped-biased")]
 ATTENDING = [BY_NAME[name] for name in ("gpt", "gpt2", "llama", "llama-yarn")]
+MANY_ENDS = {"num_beams": 2, "num_return_sequences": 2, "eos_token_id": [*range(0, 60, 3)]}
 UNEQUAL = [[5, 9, 2, 40, 7, 7, 31], [3], [12, 60, 0, 8]]
 
 
@@ -53,8 +54,10 @@ def small(case: Declared) -> LanguageModel:
         {"num_beams": 4},
         {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 2.0},
         {"num_beams": 3, "num_return_sequences": 2, "length_penalty": -1.0, "eos_token_id": [3, 17, 20, 41]},
-        {"num_beams": 4, "num_return_sequences": 4, "eos_token_id": [*range(0, 60, 5)], "early_stopping": True},
         {"num_beams": 4, "num_return_sequences": 4, "eos_token_id": [*range(0, 60, 5)]},
+        # Where length is rewarded it matters when a search ends, and that nothing is added after its end.
+        {"num_beams": 3, "num_return_sequences": 3, "eos_token_id": [*range(0, 60, 4)], "length_penalty": 3.0},
+        MANY_ENDS | {"early_stopping": True, "length_penalty": 2.0},
         {"num_beams": 2, "repetition_penalty": 1.4, "eos_token_id": 7},
     ],
     ids=str,
@@ -65,7 +68,7 @@ def test_greedy_and_beam_search_write_the_tokens_of_transformers(
     ours, theirs = pairs[case.name]
     theirs.generation_config.eos_token_id = None
     for seed in range(3):
-        x = ids(case, batch=3, length=8, seed=seed)
+        x = ids(case, batch=5, length=8, seed=seed)
         # Not 0, in place of which their beam search writes the end token.
         both = {"max_new_tokens": 14, "pad_token_id": 2, **options}
         expected = theirs.generate(x, attention_mask=torch.ones_like(x), do_sample=False, **both)
@@ -287,6 +290,8 @@ def test_sliding_changes_nothing_while_the_context_fits() -> None:
         (torch.ones(1, 3).long(), {"attention_mask": torch.tensor([[1, 1, 0]])}, ValueError, "pad prompts on the left"),
         (torch.ones(1, 3).long(), {"attention_mask": torch.zeros(1, 3)}, ValueError, "prompt 0 is empty"),
         ([1], {"tempreture": 1.0}, TypeError, "unknown generation option 'tempreture' (did you mean 'temperature'?)"),
+        ([1], {"generator": torch.Generator()}, ValueError, "a generator is given beside nothing to draw"),
+        ([1], {"generator": torch.Generator(), "do_sample": True, "seed": 1}, ValueError, "beside seed=1; give one"),
         ([1], {"num_beams": 2, "on_token": print}, ValueError, "beams are known only at the end"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

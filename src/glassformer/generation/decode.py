@@ -134,6 +134,11 @@ def _prepare(
     prompt, present = batch_prompts(
         input_ids, attention_mask, vocab_size=vocab_size, padding=options.padding, device=device
     )
+    if generator is not None and (options.seed is not None or not options.samples):
+        other = (
+            f"seed={options.seed}; give one of the two" if options.samples else "nothing to draw: set do_sample=True"
+        )
+        raise ValueError(f"a generator is given beside {other}")
     length = prompt.shape[1]
     new = _new_tokens(model, length, options)
     if options.num_beams == 1:
