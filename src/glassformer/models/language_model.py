@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+import torch.export
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
@@ -19,10 +20,14 @@ from glassformer.parts import Embedding, KeyValueCache
 
 @dataclass
 class CausalLMOutput:
-    """What a language model gives. Also answers `out["loss"]`, and unpacks like a tuple of what is there."""
+    """What a language model gives. Also answers `out["loss"]`, and unpacks like a tuple of what is there.
+
+    `auxiliary_loss` is what a model of experts asks for beside its task; the loss counts it by the config's weight.
+    """
 
     loss: Float[Tensor, ""] | None = None
     logits: Float[Tensor, "b t v"] | None = None
+    auxiliary_loss: Float[Tensor, ""] | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in (field.name for field in fields(self)):
@@ -31,6 +36,9 @@ class CausalLMOutput:
 
     def __iter__(self) -> Iterator[Any]:
         return (value for field in fields(self) if (value := getattr(self, field.name)) is not None)
+
+
+torch.export.register_dataclass(CausalLMOutput, serialized_type_name="glassformer.CausalLMOutput")
 
 
 class LanguageModel(nn.Module, Pretrained, ABC):
@@ -82,10 +90,12 @@ class LanguageModel(nn.Module, Pretrained, ABC):
         Raises:
             ValueError, TypeError: for ids outside the vocabulary, wrong shapes or dtypes, too many positions.
         """
-        self._check(input_ids, attention_mask, labels if targets is None else targets, cache)
-        if labels is not None and targets is not None:
-            raise ValueError("labels and targets are both given; give labels (unshifted) or targets (aligned)")
-        hidden = self.hidden(input_ids, attention_mask, cache=cache)
+        self._check(input_ids, attention_mask, labels, targets, cache)
+        return self._output(self.hidden(input_ids, attention_mask, cache=cache), labels, targets)
+
+    def _output(
+        self, hidden: Float[Tensor, "b t d"], labels: Int[Tensor, "b t"] | None, targets: Int[Tensor, "b t"] | None
+    ) -> CausalLMOutput:
         if labels is not None:
             targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE)
         if targets is None:
@@ -114,8 +124,16 @@ class LanguageModel(nn.Module, Pretrained, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def _check(
-        self, ids: Tensor, attention_mask: Tensor | None, targets: Tensor | None, cache: KeyValueCache | None
+        self,
+        ids: Tensor,
+        attention_mask: Tensor | None,
+        labels: Tensor | None,
+        targets: Tensor | None,
+        cache: KeyValueCache | None,
     ) -> None:
+        if labels is not None and targets is not None:
+            raise ValueError("labels and targets are both given; give labels (unshifted) or targets (aligned)")
+        targets = labels if targets is None else targets
         if ids.ndim != 2 or 0 in ids.shape:
             raise ValueError(f"input_ids has shape {tuple(ids.shape)}; expected (batch, tokens), neither of them 0")
         if ids.dtype not in (torch.int64, torch.int32):

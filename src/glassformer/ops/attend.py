@@ -89,7 +89,7 @@ def sdpa(
     q, k, v = prepared(q, k, v, mask)
     (_, h, t, _), (_, g, s, _) = q.shape, k.shape
     # is_causal aligns the first query with the first key, which is wrong after a cache: there t < s.
-    is_causal = mask.is_causal and score_bias is None and 1 < t == s
+    is_causal = bool(mask.is_causal and score_bias is None and 1 < t == s)
     added, blind = (None, None) if is_causal else mask.opened(t, s, q.device)
     if score_bias is not None:
         bias = score_bias.to(q.dtype)

@@ -35,7 +35,7 @@ class Term(ABC):
 
     def dense(self, t: int, s: int, device: torch.device) -> Bool[Tensor, "#b #h #t s"]:
         """The condition written out for the last `t` of `s` places."""
-        return self.allows(*_indices(self.batch_size, 1, range(s - t, s), range(s), device))
+        return self.allows(*_indices(self.batch_size, 1, slice(s - t, s), slice(0, s), device))
 
     def check(self, t: int, s: int) -> None:
         """Raise ValueError where the term cannot speak of `t` queries among `s` keys."""
@@ -186,9 +186,12 @@ def _require_bool(name: str, array: Tensor) -> None:
         raise TypeError(f"a {name} mask has dtype {array.dtype}; expected torch.bool, True where visible")
 
 
-def _indices(batch_size: int, num_heads: int, q: range, k: range, device: torch.device) -> tuple[Tensor, ...]:
+def _indices(
+    batch_size: int, num_heads: int, q: range | slice, k: range | slice, device: torch.device
+) -> tuple[Tensor, ...]:
     """Index tensors of batch row, head, query and key that broadcast to (b, h, t, s)."""
-    ranges = range(batch_size), range(num_heads), q, k
+    # Not only ranges: their ends must be plain numbers, and a program that is exported has none for its lengths.
+    ranges = slice(0, batch_size), slice(0, num_heads), q, k
     views = (-1, 1, 1, 1), (1, -1, 1, 1), (1, 1, -1, 1), (1, 1, 1, -1)
     return tuple(torch.arange(r.start, r.stop, device=device).view(v) for r, v in zip(ranges, views, strict=True))
 
