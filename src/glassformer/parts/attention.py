@@ -17,6 +17,7 @@ class Attention(nn.Module):
     Quantities are arguments of the constructor; behaviours are objects handed in: norms of queries and keys here, the
     mask, score bias, rotation and cache at the call. `num_kv_heads` below `num_heads` gives grouped-query attention
     (Ainslie et al. 2023), 1 gives multi-query attention (Shazeer 2019). `biased` names the projections with a bias.
+    Raises ValueError for sizes that do not divide one another, letters outside "qkvo", a dropout outside [0, 1).
     """
 
     def __init__(
@@ -36,11 +37,15 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        if head_dim is None and dim % num_heads:
+        if num_heads < 1 or (head_dim is None and dim % num_heads):
             raise ValueError(f"num_heads={num_heads} does not divide dim={dim}; choose a divisor or give head_dim")
         if num_kv_heads < 1 or num_heads % num_kv_heads:
             raise ValueError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}; each key head serves "
                              f"the same number of query heads")  # fmt: skip
+        if not set(biased) <= set("qkvo"):
+            raise ValueError(f"biased={biased!r} names no projection; its letters are those of 'qkvo'")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout} is no share of the weights to drop; expected 0 or more, and below 1")
         self.head_dim = dim // num_heads if head_dim is None else head_dim
         self.scale = self.head_dim**-0.5 if scale is None else scale
         self.dropout, self.kernel = dropout, kernel
@@ -65,7 +70,12 @@ class Attention(nn.Module):
         rotate: Callable[[Tensor], Tensor] | None = None,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "b t d"]:
-        """Attend from `query` to `key` (default: itself), reading `value` (default: `key`)."""
+        """Attend from `query` to `key` (default: itself), reading `value` (default: `key`).
+
+        Raises ValueError for a value without a key, and where the mask or the cache does not fit.
+        """
+        if value is not None and key is None:
+            raise ValueError("a value is given without a key; give both, or the key alone")
         key = query if key is None else key
         value = key if value is None else value
         q = self.query_norm(self._split(self.query(query)))

@@ -16,11 +16,21 @@ class LayerCache:
     def append(
         self, k: Float[Tensor, "b g t k"], v: Float[Tensor, "b g t k"]
     ) -> tuple[Float[Tensor, "b g s k"], Float[Tensor, "b g s k"]]:
-        """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is."""
+        """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is.
+
+        Gradients flow to the new ones; what was held is constant. Raises ValueError where they do not fit.
+        """
+        b, g, t, width = k.shape
+        if (b, g, width) != (*self.key.shape[:2], self.key.shape[3]):
+            raise ValueError(f"keys of shape {tuple(k.shape)} do not fit a cache of {tuple(self.key.shape)}")
+        self.owner.require(t)
         start = self.owner.length
-        end = start + k.shape[2]
-        self.key[:, :, start:end] = k
-        self.value[:, :, start:end] = v
+        end = start + t
+        with torch.no_grad():
+            self.key[:, :, start:end] = k
+            self.value[:, :, start:end] = v
+        if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
+            return torch.cat([self.key[:, :, :start], k], dim=2), torch.cat([self.value[:, :, :start], v], dim=2)
         return self.key[:, :, :end], self.value[:, :, :end]
 
 

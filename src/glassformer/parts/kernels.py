@@ -1,6 +1,6 @@
 """Choose the kernels of a built model: each layer holds its own; these functions set them from outside."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
-from glassformer.ops.linear import LINEAR, linear_kernel
+from glassformer.ops.linear import LINEAR
 from glassformer.parts.attention import Attention
 from glassformer.parts.linear import Linear, TiedLinear
 from glassformer.text.suggest import did_you_mean
@@ -23,18 +23,23 @@ def use_kernels(
 
     Raises ValueError on an unknown name, and where the model has no layer of that kind.
     """
+    # Everything is looked up before anything is set: a refusal leaves the model as it was.
+    settings: list[tuple[nn.Module, str, Callable[[], Any]]] = []
     if attend is not None:
-        _set(model, Attention, "kernel", lambda: _named(ATTEND, attend, "attend"), "attention")
+        chosen = _named(ATTEND, attend, "attend")
+        settings += [(layer, "kernel", lambda: chosen) for layer in _layers(model, Attention, "attention")]
     if linear is not None:
-        _named(LINEAR, linear, "linear")
-        _set(model, Linear | TiedLinear, "kernel", lambda: linear_kernel(linear), "linear")
+        make_kernel = _named(LINEAR, linear, "linear")  # each layer has its own
+        settings += [(layer, "kernel", make_kernel) for layer in _layers(model, Linear | TiedLinear, "linear")]
     if cross_entropy is not None:
-        kernel = _named(CROSS_ENTROPY, cross_entropy, "cross_entropy")
+        loss = _named(CROSS_ENTROPY, cross_entropy, "cross_entropy")
         if not hasattr(model, "cross_entropy"):
             raise ValueError(
                 f"{type(model).__name__} computes no cross-entropy; cross_entropy={cross_entropy!r} has no place"
             )
-        model.cross_entropy = kernel
+        settings.append((model, "cross_entropy", lambda: loss))
+    for layer, attribute, make in settings:
+        setattr(layer, attribute, make())
     return model
 
 
@@ -58,9 +63,8 @@ def _named(table: Mapping[str, Any], name: str, kind: str) -> Any:
     return table[name]
 
 
-def _set(model: nn.Module, kind: Any, attribute: str, make: Any, word: str) -> None:
+def _layers(model: nn.Module, kind: Any, word: str) -> list[nn.Module]:
     layers = [layer for layer in model.modules() if isinstance(layer, kind)]
     if not layers:
         raise ValueError(f"{type(model).__name__} has no {word} layer to give a kernel to")
-    for layer in layers:
-        setattr(layer, attribute, make())
+    return layers
