@@ -10,7 +10,7 @@ from glassformer.parts import kernels
 
 CASES = {case.name: case for case in DECLARED}
 every_model = pytest.mark.parametrize("case", DECLARED, ids=lambda c: c.name)
-# One of each family through the compiler's own code generation, which takes tens of seconds; the rest stop at its graph.
+# One of each family goes through code generation too, which takes tens of seconds; the rest stop at the graph.
 FAMILIES = [CASES[name] for name in ("bigram", "gpt", "gpt2", "llama-grouped-biased")]
 
 
