@@ -100,6 +100,14 @@ def test_the_data_reach_the_disk_before_the_name_and_the_name_before_the_end(tmp
     assert events[1:] == ["rename", str(tmp_path)]
 
 
+def test_a_folder_reaches_the_disk_before_its_name(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(atomic, "sync_folder", lambda folder: synced.append((folder, (tmp_path / "new").exists())))
+    with atomic_folder(tmp_path / "new") as beside:
+        pass
+    assert synced == [(beside, False), (tmp_path, True)]
+
+
 KILLED = """
 import sys, time, torch
 from pathlib import Path

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from toy import Toy, ToyConfig, change_config, change_weights, their_folder, toy
 
 from glassformer.checkpoints.atomic import MARK
@@ -81,8 +82,28 @@ def test_no_weights_are_drawn_and_no_random_numbers_used_up(tmp_path):
     before = torch.get_rng_state()
     Toy.from_pretrained(folder)
     assert torch.equal(torch.get_rng_state(), before)
-    model = skeleton(lambda: Toy(ToyConfig()))
+
+
+def test_a_skeleton_is_built_without_drawing_what_it_does_not_hold():
+    drawn: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            drawn.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+            nn.init.normal_(self.linear.weight)
+            self.table = torch.empty(3, device="cpu").fill_(7)
+
+    with Watch():
+        model = skeleton(Constant)
     assert all(parameter.is_meta for parameter in model.parameters())
+    assert model.table.tolist() == [7, 7, 7], "what is asked for elsewhere is there"
+    assert [name for name in drawn if "normal" in name or "uniform" in name] == []
 
 
 @pytest.mark.parametrize(
@@ -101,7 +122,10 @@ def test_no_weights_are_drawn_and_no_random_numbers_used_up(tmp_path):
         ({"toy__h__1__prj__bias": torch.zeros(4)}, r"no row of the table names 'toy\.h\.1\.prj\.bias'; the nearest"),
         ({"toy__wte__weight": torch.zeros(11, 4, dtype=torch.int64)}, r"toy\.wte\.weight' is torch\.int64"),
         ({"toy__wte__weight": torch.zeros(11, 4, dtype=torch.complex64)}, r"toy\.wte\.weight' is torch\.complex64"),
-        ({"toy__wte__weight": torch.zeros(11, 4, dtype=torch.float8_e4m3fn)}, r"toy\.wte\.weight' is torch\.float8"),
+        (
+            {"toy__wte__weight": torch.zeros(11, 4, dtype=torch.float8_e4m3fn)},
+            r"is torch\.float8_e4m3fn; expected floats",
+        ),
         ({"toy__h__0__steps": torch.tensor(0.5)}, r"toy\.h\.0\.steps' is torch\.float32; expected torch\.int64"),
         ({"toy__h__0__steps": torch.tensor(1, dtype=torch.uint8)}, r"steps' is torch\.uint8; expected torch\.int64"),
         (

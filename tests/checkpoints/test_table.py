@@ -1,5 +1,7 @@
 """Checkpoint tables: strict, and the same in both directions."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -177,6 +179,29 @@ def test_the_table_reads_one_tensor_at_a_time_and_each_once():
     assert sorted(reads) == sorted(theirs)
     first = dict(translation)["blocks.0.attention.key.weight"]
     assert torch.equal(translation["blocks.0.attention.key.weight"], first), "any order will do"
+
+
+def test_a_tensor_is_let_go_before_the_next_is_read():
+    """What the model does not keep must not stay: a whole fused weight, or its parts, beside the next one."""
+    alive: list[weakref.ref[Tensor]] = []
+
+    class Fresh(dict):
+        def __getitem__(self, name: str) -> Tensor:
+            assert not any(reference() is not None for reference in alive), f"one is still held while {name} is read"
+            tensor = super().__getitem__(name).clone()
+            alive.append(weakref.ref(tensor))
+            return tensor
+
+    table: Table = {"fused.*": Split("{q,k}.*"), "plain.*": "p.*"}
+    state = Fresh({f"{kind}.{i}.weight": torch.zeros(2, 2) for i in range(2) for kind in ("plain", "fused")})
+    translation = load(state, table)
+    for name in translation:
+        alive.extend([weakref.ref(translation[name])])
+    alive.clear()
+    for name in ("q.0.weight", "q.1.weight", "p.0.weight", "k.1.weight"):  # parts left over are let go too
+        alive.append(weakref.ref(translation[name]))
+        assert translation._held[1] == () or name.startswith("q")
+    assert translation._held == (None, ())
 
 
 names = st.lists(st.sampled_from(["alpha", "beta", "gamma", "delta", "eps"]), min_size=1, max_size=3, unique=True)

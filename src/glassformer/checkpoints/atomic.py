@@ -122,12 +122,10 @@ def atomic_update(folder: str | os.PathLike[str], *, last: str, stale: Collectio
             yield beside
             sync_folder(beside)
             (folder / last).unlink(missing_ok=True)
-            names = sorted(path.name for path in beside.iterdir())
             for name in stale:
-                if name not in names:
-                    (folder / name).unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
             sync_folder(folder)
-            for name in sorted(names, key=lambda name: name == last):
+            for name in sorted((path.name for path in beside.iterdir()), key=lambda name: name == last):
                 (beside / name).replace(folder / name)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
