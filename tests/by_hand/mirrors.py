@@ -9,7 +9,6 @@ import torch
 from numpy import ndarray as Array
 from torch import nn
 
-from glassformer.by_hand.parts import position as by_hand_position
 from glassformer.by_hand.parts.module import Module
 from glassformer.parts import position as torch_position
 
@@ -99,19 +98,3 @@ def check_gradients(
 def torch_scaling(scaling: Any) -> Any:
     """The torch room's scaling of the same name and numbers."""
     return scaling if not is_dataclass(scaling) else getattr(torch_position, type(scaling).__name__)(**asdict(scaling))
-
-
-class DoubleRotary(nn.Module):
-    """The torch Rotary with its cosines in float64; as it stands they are float32 even in a float64 model."""
-
-    def __init__(self, original: torch_position.Rotary) -> None:
-        super().__init__()
-        scaling = original.scaling
-        if scaling is not None:
-            scaling = getattr(by_hand_position, type(scaling).__name__)(**asdict(scaling))
-        self.tables = by_hand_position.Rotary(original.head_dim, base=original.base, scaling=scaling)
-
-    def forward(self, positions: torch.Tensor) -> torch_position.Rotation:
-        rotation = self.tables(positions.numpy())
-        cos, sin = (torch.tensor(np.concatenate([x, x], -1)) for x in (rotation.cos, rotation.sin))
-        return torch_position.Rotation(cos, sin)

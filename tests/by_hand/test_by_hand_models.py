@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mirrors import DoubleRotary, agrees_with_differences, close, close_gradients, redraw, torch_scaling, twin
+from mirrors import agrees_with_differences, close, close_gradients, redraw, torch_scaling, twin
 
 import glassformer.models.gpt2
 import glassformer.models.llama
@@ -51,15 +51,13 @@ def build(name: str) -> LanguageModel:
 
 
 def build_torch(ours: LanguageModel) -> Any:
-    """The torch model with the same numbers; its rotary angles in float64, as the rest of it."""
+    """The torch model with the same numbers."""
     config = ours.config
     room = glassformer.models.gpt2 if isinstance(ours, GPT2) else glassformer.models.llama
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     if "rope_scaling" in values:
         values["rope_scaling"] = torch_scaling(values["rope_scaling"])
     theirs = getattr(room, type(ours).__name__)(getattr(room, type(config).__name__)(**values))
-    if isinstance(ours, Llama):
-        theirs.rotary = DoubleRotary(theirs.rotary)
     return twin(ours, theirs)
 
 

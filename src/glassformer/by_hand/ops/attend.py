@@ -39,19 +39,27 @@ def softmax_backward(d_weights: Array, weights: Array) -> Array:
     return d_weights
 
 
-def attend(q: Array, k: Array, v: Array, *, mask: Mask, scale: float, keep: Array | None = None) -> tuple[Array, Array]:
-    """`out` and the weights. `keep` (b, h, t, s) is dropout: 0 for a dropped weight, 1/(1 − p) for a kept one."""
+def attend(
+    q: Array, k: Array, v: Array, *, mask: Mask, scale: float, bias: Array | None = None, keep: Array | None = None
+) -> tuple[Array, Array]:
+    """`out` and the weights.
+
+    `bias` (#b, #h, #t, s) is added to the scores. `keep` (b, h, t, s) is dropout: 0 for a dropped weight, 1/(1 − p)
+    for a kept one.
+    """
     group = q.shape[1] // k.shape[1]
-    scores = _by_key_head(q, group) * scale @ _transposed(k[:, :, None])
-    weights = softmax(_by_head(scores), mask.visible(q.shape[2], k.shape[2]))
+    scores = _by_head(_by_key_head(q, group) * scale @ _transposed(k[:, :, None]))
+    if bias is not None:
+        scores += bias
+    weights = softmax(scores, mask.visible(q.shape[2], k.shape[2]))
     dropped = weights if keep is None else weights * keep
     return _by_head(_by_key_head(dropped, group) @ v[:, :, None]), weights
 
 
 def attend_backward(
     d_out: Array, q: Array, k: Array, v: Array, weights: Array, *, scale: float, keep: Array | None = None
-) -> tuple[Array, Array, Array]:
-    """The gradients of q, k and v:
+) -> tuple[Array, Array, Array, Array]:
+    """The gradients of q, k, v and of the scores, which is that of a bias:
 
         dv = Wᵀ dout      dW = dout vᵀ      dS = softmax_backward(dW)      dq = scale · dS k      dk = scale · dSᵀ q
 
@@ -68,7 +76,7 @@ def attend_backward(
     d_scores = _by_key_head(softmax_backward(d_weights, weights), group)
     dq, dk = d_scores @ k, _transposed(d_scores) @ q
     dq *= scale
-    return _by_head(dq), dk.sum(2), dv.sum(2)
+    return _by_head(dq), dk.sum(2), dv.sum(2), _by_head(d_scores)
 
 
 def _by_key_head(x: Array, group: int) -> Array:

@@ -36,11 +36,13 @@ class Attention(Module):
         dropout: float = 0.0,
     ) -> None:
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        if head_dim is None and dim % num_heads:
+        if num_heads < 1 or (head_dim is None and dim % num_heads):
             raise ValueError(f"num_heads={num_heads} does not divide dim={dim}; choose a divisor or give head_dim")
         if num_kv_heads < 1 or num_heads % num_kv_heads:
             raise ValueError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}; each key head serves "
                              f"the same number of query heads")  # fmt: skip
+        if not set(biased) <= set("qkvo"):
+            raise ValueError(f"biased={biased!r} names no projection; its letters are those of 'qkvo'")
         self.head_dim = dim // num_heads if head_dim is None else head_dim
         self.scale = self.head_dim**-0.5 if scale is None else scale
         self.dropout = Dropout(dropout)
@@ -59,10 +61,16 @@ class Attention(Module):
         value: Array | None = None,
         *,
         mask: Mask = Mask(),
+        score_bias: Array | None = None,
         rotate: Rotation | None = None,
         cache: LayerCache | None = None,
     ) -> Array:
-        """Attend from `query` (b, t, d) to `key` (b, s, c; default: itself), reading `value` (default: `key`)."""
+        """Attend from `query` (b, t, d) to `key` (b, s, c; default: itself), reading `value` (default: `key`).
+
+        Raises ValueError for a value without a key, and where the mask or the cache does not fit.
+        """
+        if value is not None and key is None:
+            raise ValueError("a value is given without a key; give both, or the key alone")
         self._given = 1 + (key is not None) + (value is not None)
         key = query if key is None else key
         value = key if value is None else value
@@ -74,20 +82,21 @@ class Attention(Module):
         if cache is not None:
             k, v = cache.append(k, v)
         keep = self.dropout.keep((*q.shape[:3], k.shape[2]), q.dtype)
-        out, self.weights = attend(q, k, v, mask=mask, scale=self.scale, keep=keep)
+        out, self.weights = attend(q, k, v, mask=mask, scale=self.scale, bias=score_bias, keep=keep)
         self._saved = None if cache is not None else (q, k, v, keep, rotate)
         return self.output(_merge(out))
 
     def backward(self, dy: Array) -> Any:
         """The forward pass in reverse; returns one gradient for each input given (one array for self-attention).
 
-        An input that served as query, key and value at once gets the sum of the three gradients.
+        An input that served as query, key and value at once gets the sum of the three gradients. That of a score bias
+        is left in `d_score_bias` (b, h, t, s).
         """
         if self._saved is None:
             raise ValueError("there is no backward through a cached pass: run forward without a cache")
         q, k, v, keep, rotate = self._saved
         d_out = self._split(self.output.backward(dy))
-        dq, dk, dv = attend_backward(d_out, q, k, v, self.weights, scale=self.scale, keep=keep)
+        dq, dk, dv, self.d_score_bias = attend_backward(d_out, q, k, v, self.weights, scale=self.scale, keep=keep)
         if rotate is not None:
             dq, dk = rotate.backward(dq), rotate.backward(dk)
         dq = dq if self.query_norm is None else self.query_norm.backward(dq)

@@ -12,9 +12,16 @@ class LayerCache:
         self.owner, self.key, self.value = owner, key, value
 
     def append(self, k: Array, v: Array) -> tuple[Array, Array]:
-        """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is."""
+        """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is.
+
+        Raises ValueError where they do not fit.
+        """
+        b, g, t, width = k.shape
+        if (b, g, width) != (*self.key.shape[:2], self.key.shape[3]):
+            raise ValueError(f"keys of shape {k.shape} do not fit a cache of {self.key.shape}")
+        self.owner.require(t)
         start = self.owner.length
-        end = start + k.shape[2]
+        end = start + t
         self.key[:, :, start:end] = k
         self.value[:, :, start:end] = v
         return self.key[:, :, :end], self.value[:, :, :end]

@@ -28,11 +28,9 @@ class LayerNorm(Module):
         return y
 
     def backward(self, dy: Array) -> Array:
-        """With n = (x − mean)/√(var + ε) and dn = dy · weight:
+        """dweight = Σ dy · n      dbias = Σ dy      dx = (dn − mean(dn) − n · mean(dn · n)) / √(var + ε)
 
-            dweight = Σ dy · n      dbias = Σ dy      dx = (dn − mean(dn) − n · mean(dn · n)) / √(var + ε)
-
-        the two means are what moves mean and variance, which the norm takes away.
+        The two means are what would move mean and variance, which the norm takes away.
         """
         self.weight.grad += _sum_rows(dy * self._normal)
         if self.bias is not None:
@@ -53,17 +51,43 @@ class RMSNorm(Module):
         self.eps = eps
 
     def forward(self, x: Array) -> Array:
-        self._inverse = 1 / np.sqrt(_mean_product(x, x) + self.eps)
-        self._normal = x * self._inverse
+        self._normal, self._inverse = _divided_by_root_mean_square(x, self.eps)
         return self._normal * self.weight.data
 
     def backward(self, dy: Array) -> Array:
-        """dweight = Σ dy · n      dx = (dn − n · mean(dn · n)) / √(mean(x²) + ε),      dn = dy · weight"""
+        """dweight = Σ dy · n      dx = (dn − n · mean(dn · n)) / √(mean(x²) + ε)"""
         self.weight.grad += _sum_rows(dy * self._normal)
-        dx = dy * self.weight.data
-        dx -= self._normal * _mean_product(dx, self._normal)
-        dx *= self._inverse
-        return dx
+        return _through_root_mean_square(dy * self.weight.data, self._normal, self._inverse)
+
+
+class ZeroCenteredRMSNorm(Module):
+    """x / √(mean(x²) + ε) · (1 + weight): weight decay draws the gain to 1, not to 0."""
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        self.weight = Parameter(np.zeros(dim, "f4"))
+        self.eps = eps
+
+    def forward(self, x: Array) -> Array:
+        self._normal, self._inverse = _divided_by_root_mean_square(x, self.eps)
+        return self._normal * (1 + self.weight.data)
+
+    def backward(self, dy: Array) -> Array:
+        """As RMSNorm's, with dn = dy · (1 + weight)."""
+        self.weight.grad += _sum_rows(dy * self._normal)
+        return _through_root_mean_square(dy * (1 + self.weight.data), self._normal, self._inverse)
+
+
+def _divided_by_root_mean_square(x: Array, eps: float) -> tuple[Array, Array]:
+    """n, and the factor that makes it of x."""
+    inverse = 1 / np.sqrt(_mean_product(x, x) + eps)
+    return x * inverse, inverse
+
+
+def _through_root_mean_square(dn: Array, normal: Array, inverse: Array) -> Array:
+    """dx from dn, in the memory of dn: what would stretch x as a whole is taken away."""
+    dn -= normal * _mean_product(dn, normal)
+    dn *= inverse
+    return dn
 
 
 def _mean(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Where a token stands: vectors added to the embeddings, or rotations of queries and keys."""
+"""Where a token stands: vectors added to the embeddings, rotations of queries and keys, or biases of the scores."""
 
 import math
 from abc import ABC, abstractmethod
@@ -177,3 +177,26 @@ class Rotary(Module):
         if positions.ndim == 2:
             angle = angle[:, None]  # the same turn for every head
         return Rotation(np.cos(angle) * self.scaling.magnitude, np.sin(angle) * self.scaling.magnitude)
+
+
+def alibi_slopes(num_heads: int) -> Array:
+    """2^(−8/n), 2^(−16/n), … for n heads, a power of two (Press et al. 2022, section 3).
+
+    For other counts: the slopes of the next lower power n, then every second one of those of 2n (their released code).
+    """
+    n = 2 ** (num_heads.bit_length() - 1)
+    exponents = [8 * i / n for i in range(1, n + 1)] + [4 * i / n for i in range(1, 2 * (num_heads - n), 2)]
+    return 2.0 ** -np.array(exponents)
+
+
+class ALiBi(Module):
+    """slope_h · (j − i), added to the score of query i and key j (Press et al. 2022, section 3). No parameters."""
+
+    def __init__(self, num_heads: int) -> None:
+        self._slopes = alibi_slopes(num_heads)
+
+    def forward(self, queries: Array, keys: Array) -> Array:
+        """The bias (#b, h, t, s) for queries (#b, t) and keys (#b, s) at these positions."""
+        distance = keys[..., None, :] - queries[..., :, None]
+        bias = self._slopes[:, None, None] * distance[..., None, :, :]
+        return bias if bias.ndim == 4 else bias[None]
