@@ -11,6 +11,7 @@ from glassformer.models.gpt2 import GPT2, GPT2Config
 from glassformer.models.language_model import LanguageModel
 from glassformer.models.llama import Llama, LlamaConfig
 from glassformer.models.mistral import Mistral, MistralConfig
+from glassformer.models.mixtral import Mixtral, MixtralConfig
 from glassformer.models.mpt import MPT, MPTConfig
 from glassformer.models.qwen3 import Qwen3, Qwen3Config
 from glassformer.parts import DynamicScaling, LinearScaling, Llama3Scaling, YarnScaling
@@ -254,6 +255,26 @@ DECLARED = [
                 "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e5},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
             },
+        ),
+    ),
+    Declared(
+        "mixtral",
+        Mixtral,
+        MixtralConfig(**_OURS, head_dim=16, num_experts=4, num_chosen=2),
+        _theirs("Mixtral", head_dim=16, num_local_experts=4, num_experts_per_tok=2),
+    ),
+    Declared(
+        "mixtral-window-tied",
+        Mixtral,
+        MixtralConfig(**_OURS, head_dim=8, num_experts=5, num_chosen=3, window_size=6, rope_base=1e4, tied=True),
+        _theirs(
+            "Mixtral",
+            head_dim=8,
+            num_local_experts=5,
+            num_experts_per_tok=3,
+            sliding_window=6,
+            tie_word_embeddings=True,
+            rope_parameters={"rope_type": "default", "rope_theta": 1e4},
         ),
     ),
 ]

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from glassformer.models.language_model import LanguageModel
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
-from glassformer.parts import kernels, use_kernels
+from glassformer.parts import MixtureOfExperts, kernels, use_kernels
+from glassformer.parts.experts import every_expert
 
 Property = Callable[[Declared], None]
 
@@ -38,6 +39,14 @@ def redraw(model: nn.Module, seed: int = 0) -> nn.Module:
 def build(case: Declared, dtype: torch.dtype = torch.float64) -> LanguageModel:
     """Ours, redrawn, in evaluation mode."""
     return redraw(case.build()).to(dtype).eval()  # type: ignore[return-value]
+
+
+def steady(model: LanguageModel) -> LanguageModel:
+    """Experts by the reference: the last bit of `grouped` depends on how many tokens an expert gets."""
+    for module in model.modules():
+        if isinstance(module, MixtureOfExperts):
+            module.dispatch = every_expert
+    return model
 
 
 def ids(case: Declared, batch: int = 3, length: int = 17, seed: int = 1) -> Tensor:
@@ -240,7 +249,7 @@ def left_padding_equals_no_padding(case: Declared) -> None:
 
 def pads_do_not_matter(case: Declared) -> None:
     """Whatever ids stand at padded places, real tokens do not notice; boolean, integer and float masks agree."""
-    model, x = build(case), ids(case)
+    model, x = steady(build(case)), ids(case)
     present = torch.ones_like(x)
     present[1, :5] = 0
     present[2, 13:] = 0
@@ -253,7 +262,7 @@ def pads_do_not_matter(case: Declared) -> None:
 
 def no_leak_from_the_future(case: Declared) -> None:
     """Editing a token changes no earlier logit, exactly; and does change its own."""
-    model, x = build(case), ids(case)
+    model, x = steady(build(case)), ids(case)
     for attend in ("reference", "sdpa"):
         if has_attention(case):
             use_kernels(model, attend=attend)
@@ -286,7 +295,7 @@ def windows_reach_as_far_as_their_layers(case: Declared) -> None:
     size = getattr(case.config, "window_size", None)
     if size is None or hasattr(case.config, "global_every"):
         return
-    model, x = build(case), ids(case)
+    model, x = steady(build(case)), ids(case)
     reach = case.config.num_layers * (size - 1)
     before = model(x).logits
     for edited, changes in ((16 - reach - 1, False), (16 - reach, True)):
@@ -371,9 +380,21 @@ def every_attention_kernel_equals_the_reference(case: Declared) -> None:
             close_gradients(grads, results["reference"][1], 1e-11, name)
 
 
+def grouped_experts_equal_every_expert(case: Declared) -> None:
+    """Tokens sent to their experts alone give what all experts, weighted, give: logits and gradients."""
+    model, x = build(case), ids(case)
+    logits, (_, grads) = model(x).logits, loss_and_gradients(model, x)
+    same = steady(model)
+    close(logits, same(x).logits, 1e-13, "logits")
+    close_gradients(grads, loss_and_gradients(same, x)[1], 1e-12)
+
+
 def bfloat16_is_finite_and_near(case: Declared) -> None:
     """In bfloat16, large activations too, logits are finite; at ordinary scale they are near float32's."""
     model, x = build(case, torch.float32), ids(case)
+    for module in model.modules():
+        if isinstance(module, MixtureOfExperts):  # of two experts that are nearly as good, rounding picks one: take all
+            module.router.num_chosen = len(module.experts)
     exact = model(x).logits
     half = copy.deepcopy(model).to(torch.bfloat16)
     close(half(x).logits.float(), exact, 0.12, "logits in bfloat16")
@@ -491,6 +512,7 @@ PROPERTIES: list[Property] = [
     loss_is_the_mean_over_counted_tokens,
     chunked_cross_entropy_equals_plain,
     every_attention_kernel_equals_the_reference,
+    grouped_experts_equal_every_expert,
     bfloat16_is_finite_and_near,
     evaluation_is_deterministic,
     every_parameter_gets_a_gradient,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from glassformer.models.language_model import CausalLMOutput, LanguageModel
     from glassformer.models.llama import Llama, LlamaConfig
     from glassformer.models.mistral import Mistral, MistralConfig
+    from glassformer.models.mixtral import Mixtral, MixtralConfig
     from glassformer.models.mpt import MPT, MPTConfig
     from glassformer.models.qwen3 import Qwen3, Qwen3Config
 
@@ -35,6 +36,8 @@ __all__ = [
     "MPTConfig",
     "Mistral",
     "MistralConfig",
+    "Mixtral",
+    "MixtralConfig",
     "Qwen3",
     "Qwen3Config",
     "create_model",
@@ -55,6 +58,7 @@ _HOMES = {
     **dict.fromkeys(("Qwen3", "Qwen3Config"), "qwen3"),
     **dict.fromkeys(("MPT", "MPTConfig"), "mpt"),
     **dict.fromkeys(("Gemma3", "Gemma3Config"), "gemma3"),
+    **dict.fromkeys(("Mixtral", "MixtralConfig"), "mixtral"),
 }
 
 

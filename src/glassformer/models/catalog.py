@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from glassformer.checkpoints.pretrained import load_folder
-from glassformer.models import gemma3, gpt, gpt2, llama, mistral, mpt, qwen3
+from glassformer.models import gemma3, gpt, gpt2, llama, mistral, mixtral, mpt, qwen3
 from glassformer.models.bigram import Bigram, BigramConfig
 from glassformer.models.language_model import LanguageModel
 from glassformer.text.suggest import did_you_mean
@@ -21,6 +21,7 @@ MODELS: dict[str, type[LanguageModel]] = {
     "qwen3": qwen3.Qwen3,
     "mpt": mpt.MPT,
     "gemma3": gemma3.Gemma3,
+    "mixtral": mixtral.Mixtral,
 }
 """Family -> class."""
 
@@ -38,6 +39,8 @@ CONFIGS: dict[str, Any] = {
     **mpt.SIZES,
     "gemma3": gemma3.Gemma3Config(),
     **gemma3.SIZES,
+    "mixtral": mixtral.MixtralConfig(),
+    **mixtral.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 

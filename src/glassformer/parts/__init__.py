@@ -4,6 +4,7 @@ from glassformer.parts.activation import ACTIVATIONS, gelu, gelu_tanh, relu, sil
 from glassformer.parts.attention import Attention
 from glassformer.parts.cache import KeyValueCache, LayerCache
 from glassformer.parts.embedding import Embedding
+from glassformer.parts.experts import MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
 from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
 from glassformer.parts.kernels import kernels, use_kernels
 from glassformer.parts.linear import Linear, TiedLinear
@@ -36,17 +37,21 @@ __all__ = [
     "Linear",
     "LinearScaling",
     "Llama3Scaling",
+    "MixtureOfExperts",
     "RMSNorm",
     "Rotary",
     "RotaryScaling",
     "Rotation",
+    "Routing",
     "SinusoidalPosition",
     "TiedLinear",
+    "TopKRouter",
     "YarnScaling",
     "ZeroCenteredRMSNorm",
     "gelu",
     "gelu_tanh",
     "kernels",
+    "load_balancing_loss",
     "relu",
     "silu",
     "use_kernels",
