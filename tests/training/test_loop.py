@@ -217,6 +217,19 @@ def test_the_loss_told_is_the_mean_since_the_last_word(tiny: Tiny) -> None:
     assert coarse == pytest.approx([sum(fine[i : i + 4]) / 4 for i in (0, 4, 8)])
 
 
+def test_each_step_is_taken_at_the_rate_of_its_schedule(tiny: Tiny) -> None:
+    rates: list[float] = []
+    recipe = tiny(training__log_every=1)
+
+    def take(event: Event) -> None:
+        if isinstance(event, Progressed):
+            rates.append(event.learning_rate)
+
+    fit(make_job(recipe, tell=take), Progress())
+    assert rates == pytest.approx([1e-2 * recipe.schedule(step, 12) for step in range(12)])
+    assert len(set(rates)) > 8
+
+
 def test_a_wish_to_stop_is_fulfilled_after_the_step_with_a_checkpoint(tiny: Tiny) -> None:
     progress, saved = Progress(), []
     job = make_job(tiny(), save=lambda: saved.append(progress.step), should_stop=lambda: progress.step >= 3)

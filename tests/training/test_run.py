@@ -185,6 +185,15 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_run_goes_on_from_the_one_b
     assert (folder / "checkpoints" / "abandoned-step-000012").is_dir()
 
 
+def test_checkpoints_past_the_one_resumed_from_are_put_aside(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(training__log_every=1, training__keep=9)
+    folder = train(recipe, run_folder=tmp_path / "run").folder
+    train(recipe, run_folder=folder, resume=5, on_event=StopAfter(7))
+    names = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert names == ["abandoned-step-000010", "abandoned-step-000012", "step-000005", "step-000007"]
+    assert read_metrics(folder)[-1]["step"] == 7
+
+
 def test_a_run_of_another_recipe_is_refused_with_the_keys_that_differ(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny(), run_folder=tmp_path / "run", on_event=StopAfter(4))
     with pytest.raises(ValueError, match=r"another recipe.*model\.dim = 32, there 16; training\.seed = 5, there 0"):
