@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "glassformer"
 
 FLOORS = (  # a room imports from its own floor and from the floors before it
+    ("foundation",),
     ("ops", "checkpoints", "text"),
     ("parts",),
     ("generation",),

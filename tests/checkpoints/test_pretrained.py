@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import Toy, ToyConfig, change_config, change_weights, their_folder, toy
 
-from glassformer.checkpoints.atomic import MARK
 from glassformer.checkpoints.files import TensorFile
 from glassformer.checkpoints.pretrained import Pretrained, load_folder
 from glassformer.checkpoints.skeleton import skeleton
+from glassformer.foundation.atomic import MARK
 
 
 def assert_same(one: nn.Module, other: nn.Module) -> None:

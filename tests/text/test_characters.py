@@ -60,3 +60,10 @@ def test_the_fingerprint_tells_tokenizers_apart():
     assert CharacterTokenizer("ab").fingerprint == CharacterTokenizer("ab").fingerprint
     assert CharacterTokenizer("ab").fingerprint != CharacterTokenizer("ba").fingerprint
     assert ByteTokenizer().fingerprint != ByteTokenizer(special_tokens=["<|endoftext|>"]).fingerprint
+
+
+def test_ids_may_be_a_list_of_tensors() -> None:
+    import torch
+
+    tokenizer = CharacterTokenizer.train("hello")
+    assert tokenizer.decode(list(torch.tensor(tokenizer.encode("hello")))) == "hello"

@@ -122,7 +122,7 @@ def served(tmp_path, monkeypatch):
     source.write_text(SAMPLE * 3)
     monkeypatch.setattr(corpus, "TINYSHAKESPEARE_URL", source.as_uri())
     monkeypatch.setattr(corpus, "TINYSHAKESPEARE_SHA256", hashlib.sha256(source.read_bytes()).hexdigest())
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path / "cache" / "glassformer"))
     monkeypatch.delenv(corpus.TINYSHAKESPEARE_VARIABLE, raising=False)
     return source
 

@@ -2,6 +2,6 @@
 
 table       their parameter names <-> ours        config   their config.json <-> our dataclass
 files       one safetensors file                  folders  a folder's weights, single or sharded
-atomic      written whole or not at all           hub      a hub id -> a folder on this machine
+hub         a hub id -> a folder on this machine
 pretrained  `from_pretrained`, `save_pretrained`  skeleton a model without its weights
 """

@@ -32,12 +32,13 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from glassformer.text.suggest import did_you_mean
+from glassformer.foundation.suggest import did_you_mean
 
 Attributes = Mapping[str, Any]
 
 
 def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
     return frozenset(text.split())
 
 

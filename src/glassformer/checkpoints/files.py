@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from glassformer.checkpoints.atomic import atomic_file
+from glassformer.foundation.atomic import atomic_file
 
 DTYPES = {
     "F64": torch.float64,
@@ -85,6 +85,7 @@ def raw(tensor: Tensor) -> memoryview:
 
 
 def digest(tensor: Tensor) -> str:
+    """SHA-256 of one tensor: its dtype, its shape, its bytes."""
     taken = described(tensor.dtype, tuple(tensor.shape))
     taken.update(raw(tensor))
     return taken.hexdigest()
@@ -96,6 +97,7 @@ def digests(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def metadata_digest(metadata: Mapping[str, str]) -> str:
+    """SHA-256 of a file's metadata, the digests themselves left out."""
     plain = {key: value for key, value in metadata.items() if not key.startswith(DIGEST)}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -177,6 +179,7 @@ class RepeatedName(ValueError):
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as a dict; raises RepeatedName where a name comes twice, which JSON readers pass over."""
     out: dict[str, Any] = {}
     for name, value in pairs:
         if name in out:
@@ -186,12 +189,14 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def checked_metadata(path: Path, metadata: Any) -> dict[str, str]:
+    """The header's metadata. Raises ValueError unless they are texts by name."""
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{path}: its header's {METADATA} must be an object of texts, got {str(metadata)[:80]}")
     return metadata
 
 
 def checked_entry(path: Path, name: str, entry: Any, start: int) -> Entry:
+    """What the header says of one tensor. Raises ValueError where it contradicts itself."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{path}: tensor {name!r} must have dtype, shape and data_offsets, got {str(entry)[:80]}")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -210,6 +215,7 @@ def checked_entry(path: Path, name: str, entry: Any, start: int) -> Entry:
 
 
 def is_naturals(value: Any) -> bool:
+    """Whether a value out of JSON is a list of integers, none negative."""
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
 
 
@@ -281,6 +287,7 @@ def write_tensors(
 def encode_header(
     like: Mapping[str, Tensor], names: list[str], texts: Mapping[str, str], sums: Mapping[str, str]
 ) -> bytes:
+    """The 8 bytes of length and the JSON header for tensors like these, in this order."""
     header: dict[str, Any] = {METADATA: {**texts, **{DIGEST + name: value for name, value in sums.items()}}}
     at = 0
     for name in names:

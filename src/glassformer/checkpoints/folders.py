@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from glassformer.checkpoints.atomic import atomic_file
 from glassformer.checkpoints.files import RepeatedName, TensorFile, once, write_tensors
+from glassformer.foundation.atomic import atomic_file
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -32,6 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object as JSON, whole or not at all."""
     with atomic_file(path) as file:
         file.write((json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 

@@ -1,6 +1,7 @@
 """`Model.from_pretrained` and `model.save_pretrained`: Hugging Face folders, both ways, tensor by tensor."""
 
 import os
+from abc import ABC
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -8,15 +9,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from glassformer.checkpoints.atomic import atomic_update
 from glassformer.checkpoints.config import ConfigTable
 from glassformer.checkpoints.folders import CONFIG, TensorFolder, read_json, weight_files, write_folder, write_json
 from glassformer.checkpoints.hub import resolve
 from glassformer.checkpoints.skeleton import skeleton
 from glassformer.checkpoints.table import Table, Translation, load, save
+from glassformer.foundation.atomic import atomic_update
 
 
-class Pretrained:
+class Pretrained(ABC):
     """For an `nn.Module` built from one config: reading and writing Hugging Face folders.
 
     A model declares `config_table`, and `table`, or a function from its config to the table where the names depend on
@@ -204,6 +205,7 @@ def put(model: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     low, high = tensor.aminmax()  # both are NaN if any is; needs no memory, unlike isfinite

@@ -276,6 +276,8 @@ def load(state: Mapping[str, Tensor], table: Table) -> Translation:
 
 
 def splitter(state: Mapping[str, Tensor], row: Row, name: str, twins: list[str]) -> Callable[[], tuple[Tensor, ...]]:
+    """A function that reads one tensor of theirs and gives its parts; raises ValueError where tied twins differ."""
+
     def make() -> tuple[Tensor, ...]:
         parts = row.split(state[name], name)
         for twin in twins:
@@ -310,4 +312,5 @@ def save(state: Mapping[str, Tensor], table: Table) -> Translation:
 
 
 def joiner(state: Mapping[str, Tensor], row: Row, parts: tuple[str, ...]) -> Callable[[], tuple[Tensor, ...]]:
+    """A function that reads our parts and gives their tensor."""
     return lambda: (row.join(state[part] for part in parts),)

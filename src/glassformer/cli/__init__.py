@@ -55,7 +55,7 @@ def _run(arguments: list[str]) -> int:
         parsed = parse(getattr(module, COMMANDS[name]), options, f"glassformer {name}")
         return int(module.run(parsed, rest) or 0)
     if name and not name.startswith("-"):
-        from glassformer.text.suggest import did_you_mean
+        from glassformer.foundation.suggest import did_you_mean
 
         raise ValueError(f"there is no command {name!r}{did_you_mean(name, COMMANDS)}")
     return _overview(arguments or ["--help"])

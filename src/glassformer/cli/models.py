@@ -7,11 +7,11 @@ import torch
 
 from glassformer.checkpoints.folders import read_json
 from glassformer.checkpoints.hub import resolve
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.models.catalog import from_pretrained
 from glassformer.models.language_model import LanguageModel
 from glassformer.parts import use_kernels
 from glassformer.text import Tokenizer, load_tokenizer
-from glassformer.text.suggest import did_you_mean
 from glassformer.training import Run, is_run, load_run
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

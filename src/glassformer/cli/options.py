@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from glassformer.text.suggest import did_you_mean
+from glassformer.foundation.suggest import did_you_mean
 
 Options = TypeVar("Options")
 

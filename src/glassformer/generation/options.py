@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.generation.processors import LogitsProcessor, MinP, RepetitionPenalty, Temperature, TopK, TopP
-from glassformer.text.suggest import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)

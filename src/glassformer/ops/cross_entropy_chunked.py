@@ -74,8 +74,8 @@ def _plain(head: nn.Module) -> tuple[Tensor, Tensor | None]:
     if isinstance(kernel, Inference):
         raise ValueError(f"the head's kernel {type(kernel).__name__} rounds its weight; use cross-entropy 'reference'")
     weight, bias = head.weight, head.bias
-    assert isinstance(weight, Tensor)
-    assert bias is None or isinstance(bias, Tensor)
+    if not isinstance(weight, Tensor) or not isinstance(bias, Tensor | None):
+        raise TypeError(f"the head {name} has a {type(weight).__name__} for its weight; expected tensors")
     return weight, bias
 
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.ops import machine
 from glassformer.ops.linear_onednn import (
     Biases,
@@ -32,7 +33,6 @@ from glassformer.ops.linear_onednn import (
     working_dtype,
 )
 from glassformer.ops.linear_quantized import BFloat16, Int4, Int8
-from glassformer.text.suggest import did_you_mean
 
 
 class LinearKernel(Protocol):

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +22,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
+from glassformer.foundation.atomic import atomic_file, cache_folder
 from glassformer.ops.linear_onednn import OneDNN, missing
 from glassformer.ops.linear_switch import onednn_matmul, onednn_matmul_is_exact
 
@@ -121,10 +121,7 @@ def products_by_onednn() -> AbstractContextManager[Any]:
 
 def cache_file() -> Path:
     """Where the records are kept."""
-    own = os.environ.get("GLASSFORMER_CACHE")
-    if own:
-        return Path(own) / "machine.json"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glassformer" / "machine.json"
+    return cache_folder() / "machine.json"
 
 
 def keep_freed_memory() -> bool:
@@ -199,9 +196,8 @@ def _read(path: Path, key: str) -> Machine | None:
 def _write(path: Path, key: str, record: Machine) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "machines": {**_records(path), key: asdict(record)}}
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="machine-", suffix=".tmp", delete=False) as file:
-        json.dump(content, file, indent=1)
-    os.replace(file.name, path)
+    with atomic_file(path) as file:
+        file.write(json.dumps(content, indent=1).encode())
 
 
 # The measurement ------------------------------------------------------------------------------------------------------

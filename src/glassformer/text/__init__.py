@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from glassformer.text.corpus import Corpus, load_corpus
     from glassformer.text.fast import FastTokenizer, TiktokenTokenizer
     from glassformer.text.loader import Batch, SequentialLoader, TokenLoader
-    from glassformer.text.suggest import did_you_mean
     from glassformer.text.tokenizer import StreamDecoder, Tokenizer
     from glassformer.text.tokens import TokenFile, cached_tokens
 
@@ -32,7 +31,6 @@ _HOMES = {
     "TokenLoader": "loader",
     "Tokenizer": "tokenizer",
     "cached_tokens": "tokens",
-    "did_you_mean": "suggest",
     "load_corpus": "corpus",
     "load_tokenizer": "choose",
     "train_tokenizer": "choose",
@@ -52,7 +50,6 @@ __all__ = [
     "TokenLoader",
     "Tokenizer",
     "cached_tokens",
-    "did_you_mean",
     "load_corpus",
     "load_tokenizer",
     "train_tokenizer",

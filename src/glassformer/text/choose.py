@@ -4,10 +4,10 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.text.bpe import BPETokenizer
 from glassformer.text.characters import ByteTokenizer, CharacterTokenizer
 from glassformer.text.fast import FastTokenizer
-from glassformer.text.suggest import did_you_mean
 from glassformer.text.tokenizer import END_OF_TEXT, TOKENIZER_FILES, Tokenizer
 from glassformer.text.tokenizer_json import read_tokenizer_json
 

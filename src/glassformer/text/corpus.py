@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-from glassformer.text.atomic import cache_folder, written_atomically
-from glassformer.text.suggest import did_you_mean
+from glassformer.foundation.atomic import atomic_file, cache_folder
+from glassformer.foundation.suggest import did_you_mean
 
 TINYSHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 TINYSHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -157,7 +157,8 @@ def _download(url: str, sha256: str, path: Path) -> None:
         ) from error
     if _sha256(content) != sha256:
         raise ValueError(f"what {url} sent is not tiny Shakespeare: sha256 {_sha256(content)}, expected {sha256}")
-    with written_atomically(path) as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
         file.write(content)
 
 

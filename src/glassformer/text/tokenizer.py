@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from glassformer.text.atomic import written_atomically
+from glassformer.foundation.atomic import atomic_file
 
 END_OF_TEXT = "<|endoftext|>"
 TOKENIZER_FILES = ("tokenizer.json", "glassformer_tokenizer.json")
@@ -106,7 +106,8 @@ class Tokenizer(ABC):
         for other in TOKENIZER_FILES:
             if other != self.file_name and (folder / other).exists():
                 raise FileExistsError(f"{folder} already holds a tokenizer of another format, {other}: remove it first")
-        with written_atomically(folder / self.file_name) as file:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(folder / self.file_name) as file:
             file.write(self.to_json().encode())
         return folder / self.file_name
 
@@ -215,7 +216,7 @@ def one_row(ids: Iterable[int]) -> list[int]:
     row = list(row)
     if row and not hasattr(row[0], "__index__"):
         raise TypeError(f"decode takes one sequence of integer ids, but its first item is {row[0]!r}")
-    return row
+    return [index.__index__() for index in row]  # items that are tensors are equal to their ids, but not their hashes
 
 
 def outside_vocabulary(index: int, vocab_size: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from glassformer.text.atomic import cache_folder, written_atomically
+from glassformer.foundation.atomic import atomic_file, cache_folder
 from glassformer.text.tokenizer import Tokenizer
 
 _HEADER_BYTES = 512
@@ -57,7 +57,8 @@ class TokenFile:
         line = json.dumps(header | {"check": _check_of(header)}).encode().ljust(_HEADER_BYTES - 1) + b"\n"
         if len(line) != _HEADER_BYTES:
             raise ValueError(f"tokenizer={tokenizer!r} is too long for a header of {_HEADER_BYTES} bytes")
-        with written_atomically(Path(path)) as file:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
             file.write(line)
             file.write(row.data)
         return cls.open(path, verify=False)

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glassformer.checkpoints.atomic import atomic_folder, sweep
 from glassformer.checkpoints.files import TensorFile, write_tensors
+from glassformer.foundation.atomic import atomic_folder, sweep
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 BEST = "best"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glassformer.checkpoints.atomic import atomic_file
+from glassformer.foundation.atomic import atomic_file
 from glassformer.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from glassformer.training.metrics import METRICS
 from glassformer.training.recipe import Recipe, load_recipe

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from glassformer.checkpoints.atomic import atomic_file, explained
+from glassformer.foundation.atomic import atomic_file, explained
 from glassformer.training.events import Ended, Evaluated, Event, Progressed
 
 METRICS = "metrics.jsonl"

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.models.catalog import MODELS, build
 from glassformer.models.language_model import LanguageModel
 from glassformer.ops.attend import ATTEND
@@ -27,7 +28,6 @@ from glassformer.parts import (
     YarnScaling,
     use_kernels,
 )
-from glassformer.text import did_you_mean
 from glassformer.training.blocks import zero_residuals
 from glassformer.training.optimizers import OPTIMIZERS, AdamWConfig, OptimizerConfig
 from glassformer.training.schedules import SCHEDULES, Cosine, Schedule

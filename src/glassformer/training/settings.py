@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
-from glassformer.text.suggest import did_you_mean
+from glassformer.foundation.suggest import did_you_mean
 
 T = TypeVar("T")
 Choices = Mapping[Any, Mapping[str, type]]  # abstract class or union -> name -> concrete dataclass

@@ -1,5 +1,6 @@
 """A run as it is seen in a terminal: a live panel, or plain lines where the output goes elsewhere."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,7 @@ from glassformer.training.events import Ended, Evaluated, Event, Listener, Progr
 
 BARS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 60
+RECENT = 12
 
 
 @contextmanager
@@ -40,14 +42,17 @@ class Seen:
         self.saved: Saved | None = None
         self.ended: Ended | None = None
         self.losses: list[float] = []
+        self.recent: deque[tuple[int, float]] = deque(maxlen=RECENT + 1)  # step, seconds
 
     def take(self, event: Event) -> None:
         match event:
             case Started():
                 self.started = event
+                self.recent.extend([] if event.step else [(0, 0.0)])
             case Progressed():
                 self.progressed = event
                 self.losses.append(event.loss)
+                self.recent.append((event.step, event.seconds))
             case Evaluated():
                 self.evaluated = event
                 self.best = event if event.is_best else self.best
@@ -57,11 +62,11 @@ class Seen:
                 self.ended = event
 
     def seconds_left(self) -> float | None:
-        """As fast as it went since this start, evaluations and checkpoints included."""
-        if self.started is None or self.progressed is None:
+        """At the speed of the last `RECENT` words, evaluations and checkpoints between them included."""
+        if self.started is None or len(self.recent) < 2:
             return None
-        done, steps = self.progressed.step, self.started.recipe.training.steps
-        return self.progressed.seconds / done * (steps - done)
+        (first, then), (last, now) = self.recent[0], self.recent[-1]
+        return (now - then) / (last - first) * (self.started.recipe.training.steps - last)
 
 
 class Lines:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from glassformer.checkpoints import atomic
-from glassformer.checkpoints.atomic import atomic_file, atomic_folder, atomic_update, sweep
 from glassformer.checkpoints.files import read_tensors, write_tensors
+from glassformer.foundation import atomic
+from glassformer.foundation.atomic import atomic_file, atomic_folder, atomic_update, sweep
 
 
 def names(folder: Path) -> set[str]:

@@ -16,6 +16,13 @@ from uuid import uuid4
 MARK = ".glassformer-"
 
 
+def cache_folder() -> Path:
+    """Where downloads, encoded texts and measurements are kept: `$GLASSFORMER_CACHE`, else the user's cache folder."""
+    if own := os.environ.get("GLASSFORMER_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glassformer"
+
+
 def temporary(path: Path) -> Path:
     """A name beside `path`, on the same disk (a rename is atomic within one only), that `sweep` knows."""
     return path.with_name(f".{path.name}{MARK}{uuid4().hex[:12]}.tmp")
@@ -30,6 +37,7 @@ def sweep(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
