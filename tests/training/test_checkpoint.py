@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from glassformer.checkpoints.atomic import temporary
 from glassformer.checkpoints.files import write_tensors
+from glassformer.foundation.atomic import temporary
 from glassformer.training.checkpoint import Checkpoints, Snapshot, put_weights, read_weights
 
 
