@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from glassformer.models.bigram import Bigram, BigramConfig
+from glassformer.models.deepseek import DeepSeek, DeepSeekConfig
 from glassformer.models.gemma3 import Gemma3, Gemma3Config
 from glassformer.models.gpt import GPT, GPTConfig
 from glassformer.models.gpt2 import GPT2, GPT2Config
@@ -107,6 +110,32 @@ def _mpt(**changes: Any) -> Callable[[], Any]:
         return MptForCausalLM(
             MptConfig(**dict(vocab_size=VOCAB, n_layers=3, max_seq_len=48, attn_config={"dtype": "float32"}) | changes)
         )
+
+    return make
+
+
+def _ours_deepseek(**changes: Any) -> DeepSeekConfig:
+    shape = dict(
+        vocab_size=VOCAB, max_positions=48, dim=32, num_layers=2, num_dense_layers=1, num_heads=4, query_latent_dim=20,
+        latent_dim=12, head_dim=10, rotary_dim=8, value_dim=14, hidden_dim=56, expert_dim=24, num_experts=6,
+        num_chosen=3, num_groups=3, num_chosen_groups=2,
+    )  # fmt: skip
+    return DeepSeekConfig(**shape | changes)
+
+
+def _deepseek(rope: dict[str, Any] | None = None, **changes: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        shape = dict(
+            num_hidden_layers=2, first_k_dense_replace=1, num_key_value_heads=4, q_lora_rank=20, kv_lora_rank=12,
+            qk_nope_head_dim=10, qk_rope_head_dim=8, v_head_dim=14, moe_intermediate_size=24, n_routed_experts=6,
+            num_experts_per_tok=3, n_group=3, topk_group=2,
+        )  # fmt: skip
+        rope_parameters = {"rope_type": "default", "rope_theta": 10_000.0} | (rope or {})
+        model = _theirs("DeepseekV3", **shape | {"rope_parameters": rope_parameters} | changes)()
+        for name, bias in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                bias.copy_(torch.linspace(-0.3, 0.3, len(bias)))  # visible: it is 0 in a fresh model
+        return model
 
     return make
 
@@ -275,6 +304,31 @@ DECLARED = [
             sliding_window=6,
             tie_word_embeddings=True,
             rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+        ),
+    ),
+    Declared("deepseek", DeepSeek, _ours_deepseek(rope_scaling=None, yarn_scale=0.0), _deepseek()),
+    Declared(
+        "deepseek-yarn-tied",
+        DeepSeek,
+        _ours_deepseek(
+            rope_scaling=YarnScaling(factor=4.0, original_max_positions=12, attention_factor=1.0),
+            tied=True,
+            num_dense_layers=0,
+            num_shared_experts=2,
+        ),
+        _deepseek(
+            {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 12,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+            },
+            tie_word_embeddings=True,
+            first_k_dense_replace=0,
+            n_shared_experts=2,
         ),
     ),
 ]

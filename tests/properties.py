@@ -395,6 +395,7 @@ def bfloat16_is_finite_and_near(case: Declared) -> None:
     for module in model.modules():
         if isinstance(module, MixtureOfExperts):  # of two experts that are nearly as good, rounding picks one: take all
             module.router.num_chosen = len(module.experts)
+            module.router.num_chosen_groups = getattr(module.router, "num_groups", None)
     exact = model(x).logits
     half = copy.deepcopy(model).to(torch.bfloat16)
     close(half(x).logits.float(), exact, 0.12, "logits in bfloat16")
@@ -422,7 +423,7 @@ def every_parameter_gets_a_gradient(case: Declared) -> None:
     """No parameter is dead, and none of its own is missing from the state dict."""
     model, x = build(case), ids(case)
     _, grads = loss_and_gradients(model, x)
-    assert grads.keys() == model.state_dict().keys()
+    assert grads.keys() | {name for name, _ in model.named_buffers()} == model.state_dict().keys()
     exempt = "attention.key.bias"  # softmax does not see a shift common to all keys
     dead = [name for name, grad in grads.items() if not (grad.abs() > 1e-12).any() and not name.endswith(exempt)]
     assert not dead

@@ -19,7 +19,8 @@ from glassformer.ops.mask import Mask as TorchMask
 
 X = draw(2, 5, 12)
 IDS = np.array([[3, 1, 3, 0, 3], [6, 6, 2, 0, 1]])
-TORCH_ONLY = {"kernels", "experts"}  # files of parts/ without a mirror: a choice of kernels, and mixtures of experts
+# Files of parts/ without a mirror: a choice of kernels, mixtures of experts, DeepSeek's attention.
+TORCH_ONLY = {"kernels", "experts", "latent_attention"}
 FILES = [activation, attention, cache, embedding, feed_forward, linear, norm, position]
 
 

@@ -6,7 +6,14 @@ import pytest
 import torch
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-from glassformer.parts import GatedFeedForward, MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
+from glassformer.parts import (
+    GatedFeedForward,
+    GroupedRouter,
+    MixtureOfExperts,
+    Routing,
+    TopKRouter,
+    load_balancing_loss,
+)
 from glassformer.parts.experts import every_expert, grouped
 
 
@@ -82,3 +89,56 @@ def test_load_balancing_loss_is_the_number_chosen_when_even_and_grows_with_the_i
     uneven = Routing(torch.tensor([[0, 1], [0, 1]]), weights, torch.tensor([[0.7, 0.3, 0.0, 0.0]] * 2))
     assert load_balancing_loss([even]) == 2
     assert load_balancing_loss([uneven]) == 4
+
+
+def grouped_router(bias: torch.Tensor) -> GroupedRouter:
+    router = GroupedRouter(8, 12, 3, num_groups=4, num_chosen_groups=2, scale=2.5)
+    torch.nn.init.normal_(router.weight)
+    router.choice_bias.copy_(bias)
+    return router
+
+
+def test_grouped_router_equals_transformers() -> None:
+    from transformers import DeepseekV3Config
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
+
+    shape = dict(hidden_size=8, n_routed_experts=12, num_experts_per_tok=3, n_group=4, topk_group=2)
+    theirs = DeepseekV3TopkRouter(DeepseekV3Config(**shape, routed_scaling_factor=2.5))
+    ours, x = grouped_router(torch.randn(12) * 0.3), torch.randn(40, 8)
+    with torch.no_grad():
+        theirs.weight.copy_(ours.weight)
+        theirs.e_score_correction_bias.copy_(ours.choice_bias)
+        _, weights, chosen = theirs(x)
+        routing = ours(x)
+    places = torch.zeros(40, 12)
+    torch.testing.assert_close(
+        places.scatter(1, routing.chosen, routing.weights), places.scatter(1, chosen, weights), rtol=1e-6, atol=0
+    )
+
+
+def test_the_choice_bias_moves_the_choice_and_never_the_weights() -> None:
+    x, bias = torch.randn(30, 8), torch.zeros(12)
+    plain = grouped_router(bias)
+    bias[7] = 5.0
+    moved = grouped_router(bias)
+    moved.load_state_dict(plain.state_dict() | {"choice_bias": bias})
+    routing = moved(x)
+    assert (routing.chosen == 7).any(-1).all()
+    assert not (plain(x).chosen == 7).any(-1).all()
+    scores = (x @ moved.weight.T).sigmoid().gather(1, routing.chosen)
+    torch.testing.assert_close(routing.weights, 2.5 * scores / scores.sum(-1, keepdim=True))
+
+
+def test_experts_outside_the_chosen_groups_are_out_of_reach() -> None:
+    groups = grouped_router(torch.zeros(12))(torch.randn(50, 8)).chosen // 3
+    assert max(len(set(row)) for row in groups.tolist()) == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((12, 3, 5, 1), "num_groups=5 cannot"), ((12, 3, 4, 5), "num_chosen_groups=5 of"), ((12, 7, 4, 2), "of the 6")],
+)
+def test_impossible_groups_are_refused(sizes: tuple[int, int, int, int], message: str) -> None:
+    experts, chosen, groups, chosen_groups = sizes
+    with pytest.raises(ValueError, match=message):
+        GroupedRouter(8, experts, chosen, num_groups=groups, num_chosen_groups=chosen_groups, scale=1.0)

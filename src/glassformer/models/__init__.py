@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from glassformer.models.bigram import Bigram, BigramConfig
     from glassformer.models.catalog import ARCHITECTURES, CONFIGS, MODELS, create_model, from_pretrained, model_config
+    from glassformer.models.deepseek import DeepSeek, DeepSeekConfig
     from glassformer.models.gemma3 import Gemma3, Gemma3Config
     from glassformer.models.gpt import GPT, GPTConfig
     from glassformer.models.gpt2 import GPT2, GPT2Config
@@ -26,6 +27,8 @@ __all__ = [
     "Bigram",
     "BigramConfig",
     "CausalLMOutput",
+    "DeepSeek",
+    "DeepSeekConfig",
     "GPT2Config",
     "GPTConfig",
     "Gemma3",
@@ -59,6 +62,7 @@ _HOMES = {
     **dict.fromkeys(("MPT", "MPTConfig"), "mpt"),
     **dict.fromkeys(("Gemma3", "Gemma3Config"), "gemma3"),
     **dict.fromkeys(("Mixtral", "MixtralConfig"), "mixtral"),
+    **dict.fromkeys(("DeepSeek", "DeepSeekConfig"), "deepseek"),
 }
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from glassformer.checkpoints.pretrained import load_folder
-from glassformer.models import gemma3, gpt, gpt2, llama, mistral, mixtral, mpt, qwen3
+from glassformer.foundation.suggest import did_you_mean
+from glassformer.models import deepseek, gemma3, gpt, gpt2, llama, mistral, mixtral, mpt, qwen3
 from glassformer.models.bigram import Bigram, BigramConfig
 from glassformer.models.language_model import LanguageModel
-from glassformer.text.suggest import did_you_mean
 
 MODELS: dict[str, type[LanguageModel]] = {
     "bigram": Bigram,
@@ -22,6 +22,7 @@ MODELS: dict[str, type[LanguageModel]] = {
     "mpt": mpt.MPT,
     "gemma3": gemma3.Gemma3,
     "mixtral": mixtral.Mixtral,
+    "deepseek": deepseek.DeepSeek,
 }
 """Family -> class."""
 
@@ -41,6 +42,8 @@ CONFIGS: dict[str, Any] = {
     **gemma3.SIZES,
     "mixtral": mixtral.MixtralConfig(),
     **mixtral.SIZES,
+    "deepseek": deepseek.DeepSeekConfig(),
+    **deepseek.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 

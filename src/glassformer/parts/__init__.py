@@ -4,9 +4,10 @@ from glassformer.parts.activation import ACTIVATIONS, gelu, gelu_tanh, relu, sil
 from glassformer.parts.attention import Attention
 from glassformer.parts.cache import KeyValueCache, LayerCache
 from glassformer.parts.embedding import Embedding
-from glassformer.parts.experts import MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
+from glassformer.parts.experts import GroupedRouter, MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
 from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
 from glassformer.parts.kernels import kernels, use_kernels
+from glassformer.parts.latent_attention import LatentAttention
 from glassformer.parts.linear import Linear, TiedLinear
 from glassformer.parts.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from glassformer.parts.position import (
@@ -30,7 +31,9 @@ __all__ = [
     "Embedding",
     "FeedForward",
     "GatedFeedForward",
+    "GroupedRouter",
     "KeyValueCache",
+    "LatentAttention",
     "LayerCache",
     "LayerNorm",
     "LearnedPosition",

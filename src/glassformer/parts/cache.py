@@ -8,14 +8,14 @@ from torch import Tensor
 
 
 class LayerCache:
-    """One layer's keys and values, (b, g, capacity, k) each, filled up to its owner's `length`."""
+    """One layer's keys and values, (b, g, capacity, width) each, filled up to its owner's `length`."""
 
     def __init__(self, owner: "KeyValueCache", key: Tensor, value: Tensor) -> None:
         self.owner, self.key, self.value = owner, key, value
 
     def append(
-        self, k: Float[Tensor, "b g t k"], v: Float[Tensor, "b g t k"]
-    ) -> tuple[Float[Tensor, "b g s k"], Float[Tensor, "b g s k"]]:
+        self, k: Float[Tensor, "b g t k"], v: Float[Tensor, "b g t w"]
+    ) -> tuple[Float[Tensor, "b g s k"], Float[Tensor, "b g s w"]]:
         """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is.
 
         Gradients flow to the new ones; what was held is constant. Raises ValueError where they do not fit.
@@ -37,7 +37,8 @@ class LayerCache:
 class KeyValueCache:
     """Keys and values of every layer, allocated once and written in place.
 
-    The layers write; the model, which knows when a forward pass is over, calls `advance`.
+    The layers write; the model, which knows when a forward pass is over, calls `advance`. `value_dim` is the width of
+    what is kept beside the keys, where it is not theirs.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class KeyValueCache:
         capacity: int,
         head_dim: int,
         *,
+        value_dim: int | None = None,
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
-        shape = (batch_size, num_kv_heads, capacity, head_dim)
-        empty = partial(torch.zeros, shape, dtype=dtype, device=device)
-        self.layers = [LayerCache(self, empty(), empty()) for _ in range(num_layers)]
+        value_dim = head_dim if value_dim is None else value_dim
+        empty = partial(torch.zeros, dtype=dtype, device=device)
+        shape = (batch_size, num_kv_heads, capacity)
+        self.layers = [LayerCache(self, empty(*shape, head_dim), empty(*shape, value_dim)) for _ in range(num_layers)]
         self.capacity, self.length = capacity, 0
 
     def require(self, t: int) -> None:

@@ -47,6 +47,49 @@ class TopKRouter(nn.Module):
         return f"{dim}, {num_experts}, num_chosen={self.num_chosen}"
 
 
+class GroupedRouter(nn.Module):
+    """σ(x Wᵀ), of which the `num_chosen` largest within the `num_chosen_groups` best groups are chosen.
+
+    A bias joins the scores for the choice only: moved up and down while training, it balances the experts without a
+    loss. A group is as good as its two best experts together. Weights are renormalised to sum `scale`.
+    DeepSeek-V3 (2024), section 2.1.2, equations (13) to (16).
+    """
+
+    choice_bias: Tensor
+
+    def __init__(
+        self, dim: int, num_experts: int, num_chosen: int, *, num_groups: int, num_chosen_groups: int, scale: float
+    ) -> None:
+        super().__init__()
+        in_reach = num_experts // max(num_groups, 1) * num_chosen_groups
+        if num_groups < 1 or num_experts % num_groups or not 1 <= num_chosen_groups <= num_groups:
+            raise ValueError(f"num_chosen_groups={num_chosen_groups} of num_groups={num_groups} cannot be chosen among "
+                             f"num_experts={num_experts}")  # fmt: skip
+        if not 1 <= num_chosen <= in_reach:
+            raise ValueError(f"num_chosen={num_chosen} of the {in_reach} experts in the chosen groups cannot be chosen")
+        self.num_chosen, self.num_groups, self.num_chosen_groups = num_chosen, num_groups, num_chosen_groups
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(num_experts, dim))
+        nn.init.normal_(self.weight, std=0.02)
+        self.register_buffer("choice_bias", torch.zeros(num_experts))
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Routing:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        scores = F.linear(x.to(wide), self.weight.to(wide)).sigmoid()
+        biased = (scores + self.choice_bias.to(wide)).unflatten(1, (self.num_groups, -1))
+        two_best = biased.topk(min(2, biased.shape[-1]), dim=-1).values.sum(-1)
+        groups = two_best.topk(self.num_chosen_groups, dim=-1).indices
+        reached = torch.zeros_like(biased[..., 0], dtype=torch.bool).scatter(1, groups, True)
+        chosen = biased.masked_fill(~reached[..., None], -torch.inf).flatten(1).topk(self.num_chosen, dim=-1).indices
+        weights = scores.gather(1, chosen)
+        total = weights.sum(-1, keepdim=True) + 1e-20  # sigmoids can all be 0; the released code adds the same
+        return Routing(chosen, self.scale * weights / total, scores)
+
+    def extra_repr(self) -> str:
+        num_experts, dim = self.weight.shape
+        return f"{dim}, {num_experts}, num_chosen={self.num_chosen}, groups={self.num_chosen_groups}/{self.num_groups}"
+
+
 def every_expert(
     x: Float[Tensor, "n d"], routing: Routing, experts: Sequence[Callable[[Tensor], Tensor]]
 ) -> Float[Tensor, "n d"]:

@@ -6,14 +6,16 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
 from glassformer.ops.linear import LINEAR
 from glassformer.parts.attention import Attention
+from glassformer.parts.latent_attention import LatentAttention
 from glassformer.parts.linear import Linear, TiedLinear
-from glassformer.text.suggest import did_you_mean
 
 Model = TypeVar("Model", bound=nn.Module)
+ATTENTIONS = Attention | LatentAttention
 
 
 def use_kernels(
@@ -27,7 +29,7 @@ def use_kernels(
     settings: list[tuple[nn.Module, str, Callable[[], Any]]] = []
     if attend is not None:
         chosen = _named(ATTEND, attend, "attend")
-        settings += [(layer, "kernel", lambda: chosen) for layer in _layers(model, Attention, "attention")]
+        settings += [(layer, "kernel", lambda: chosen) for layer in _layers(model, ATTENTIONS, "attention")]
     if linear is not None:
         make_kernel = _named(LINEAR, linear, "linear")  # each layer has its own
         settings += [(layer, "kernel", make_kernel) for layer in _layers(model, Linear | TiedLinear, "linear")]

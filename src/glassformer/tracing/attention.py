@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from glassformer.parts import Attention, kernels
+from glassformer.parts import Attention, LatentAttention, kernels
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def attention_weights(model: nn.Module, input_ids: Int[Tensor, "b t"]) -> dict[s
     mode; both are put back afterwards. Raises ValueError for a model that has no attention.
     """
     seen: dict[str, Tensor] = {}
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention)}
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention | LatentAttention)}
     if not layers:
         raise ValueError(f"{type(model).__name__} has no attention layer to look into")
 

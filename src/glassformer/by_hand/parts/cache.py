@@ -6,7 +6,7 @@ from numpy.typing import DTypeLike
 
 
 class LayerCache:
-    """One layer's keys and values, (b, g, capacity, k) each, filled up to its owner's `length`."""
+    """One layer's keys and values, (b, g, capacity, width) each, filled up to its owner's `length`."""
 
     def __init__(self, owner: "KeyValueCache", key: Array, value: Array) -> None:
         self.owner, self.key, self.value = owner, key, value
@@ -28,7 +28,10 @@ class LayerCache:
 
 
 class KeyValueCache:
-    """Keys and values of every layer, allocated once and written in place; the model calls `advance` after a pass."""
+    """Keys and values of every layer, allocated once and written in place; the model calls `advance` after a pass.
+
+    `value_dim` is the width of what is kept beside the keys, where it is not theirs.
+    """
 
     def __init__(
         self,
@@ -38,10 +41,13 @@ class KeyValueCache:
         capacity: int,
         head_dim: int,
         *,
+        value_dim: int | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        store = np.zeros((num_layers, 2, batch_size, num_kv_heads, capacity, head_dim), dtype)
-        self.layers = [LayerCache(self, key, value) for key, value in store]
+        value_dim = head_dim if value_dim is None else value_dim
+        shape = (num_layers, batch_size, num_kv_heads, capacity)
+        keys, values = np.zeros((*shape, head_dim), dtype), np.zeros((*shape, value_dim), dtype)
+        self.layers = [LayerCache(self, key, value) for key, value in zip(keys, values, strict=True)]
         self.capacity, self.length = capacity, 0
 
     def require(self, t: int) -> None:
