@@ -133,7 +133,7 @@ def ratio(slow: Timing, fast: Timing) -> tuple[float, float, float]:
     return median(ratios), ratios[cut], ratios[-1 - cut]
 
 
-def wait_until_quiet(patience: float = 20.0) -> None:
+def wait_until_quiet(patience: float = 5.0) -> None:
     """Wait until other processes leave the machine alone, or until patience ends (the sample then says so)."""
     end = time.monotonic() + patience
     while time.monotonic() < end:

@@ -58,7 +58,7 @@ class Counter(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("t", [S, 3, 1])
+@pytest.mark.parametrize("t", [S, 3, 2, 1])
 @pytest.mark.parametrize("name", TERMS)
 def test_every_term_and_combination_is_its_definition(name: str, t: int) -> None:
     mask, definition = TERMS[name]
@@ -91,6 +91,13 @@ def test_one_new_token_under_a_causal_mask_builds_nothing() -> None:
         assert Mask.causal().opened(1, 1000, CPU) == (None, None)
         assert (Mask.causal() & Mask.window(2000)).opened(1, 1000, CPU) == (None, None)
     assert counter.count == 0
+
+
+def test_a_window_hides_nothing_up_to_its_size_and_something_beyond() -> None:
+    assert Mask.window(S).visible(S, S, CPU) is None
+    beyond = Mask.window(S - 1).visible(S, S, CPU)
+    assert beyond is not None
+    assert (~beyond).sum() == 2, "the first and the last place do not see each other"
 
 
 def test_what_a_mask_was_lowered_to_is_kept_for_the_next_layer() -> None:

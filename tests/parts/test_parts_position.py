@@ -108,6 +108,9 @@ def test_dynamic_scaling_leaves_short_sequences_alone() -> None:
     assert torch.equal(scaling.frequency(K, BASE, MAX), rotary_frequency(K, BASE))
     assert torch.equal(scaling.frequency(K, BASE, torch.tensor(700)), scaling.frequency(K, BASE, 700))
     assert scaling.frequency(K, BASE, 700)[-1] > scaling.frequency(K, BASE, 1400)[-1]
+    angle = 600 * scaling.frequency(K, BASE, 601)
+    cos = Rotary(K, base=BASE, scaling=scaling)(torch.tensor([3, 600])).cos[1, : K // 2]
+    torch.testing.assert_close(cos, angle.cos(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glassformer.checkpoints.atomic import atomic_file
+from glassformer.foundation.atomic import atomic_file
 
 Curve = list[tuple[int, float]]
 

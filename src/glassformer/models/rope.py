@@ -6,8 +6,8 @@ Since version 5 all of it stands in `rope_parameters`; before, `rope_theta` stoo
 
 from typing import Any
 
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.parts import DynamicScaling, LinearScaling, Llama3Scaling, RotaryScaling, YarnScaling
-from glassformer.text.suggest import did_you_mean
 
 NAMES = {  # their name of each quantity -> ours, and whether it may be absent
     "linear": (LinearScaling, {"factor": "factor"}, {}),
