@@ -83,8 +83,8 @@ print(f"by the formula {6 * block:,}; in the model {sum(p.numel() for p in model
 # The five lines of chapter 1, with two changes that make every step count, because a step of this model is a second's
 # work for a processor core: the optimizer is Muon (Jordan et al. 2024), which moves all directions of a matrix by about
 # the same amount, and the learning rate rises for ten steps, then falls in a straight line. The chapter takes a few
-# dozen steps, enough to leave the bigram's level behind; `glassformer train gpt_char` trains it for as long as you like,
-# with checkpoints and a live view.
+# dozen steps, enough to leave the bigram's level behind; `glassformer train gpt_char` trains it for as long as you
+# like, with checkpoints and a live view.
 
 # %%
 baseline = Bigram(BigramConfig(vocab_size=tokenizer.vocab_size)).fit(train, smoothing=0.1)
@@ -164,5 +164,5 @@ prompt = torch.tensor([tokenizer.encode("The ")])
 print(tokenizer.decode(model.generate(prompt, max_new_tokens=200, do_sample=True, temperature=0.8, seed=1)[0]))
 
 # %% [markdown]
-# Eighty steps teach it the length of words and some common ones. `make demo` trains a smaller model for a minute or so, and it
+# Eighty steps teach it the length of words and some common ones. `make demo` trains a smaller model for longer, and it
 # writes a good deal better; `glassformer generate --model runs/demo --prompt "The "` goes on from there.
