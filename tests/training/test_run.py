@@ -362,6 +362,7 @@ def test_a_bigram_trains_by_the_same_loop(tmp_path: Path, recipe_file: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own imports
 def test_a_compiled_model_trains_as_the_plain_one(tiny: Tiny, tmp_path: Path) -> None:
     off = {f"model__{kind}_dropout": 0 for kind in ("embedding", "attention", "residual")}
     runs = [train(tiny(training__compile=word, **off), run_folder=tmp_path / word) for word in ("false", "true")]

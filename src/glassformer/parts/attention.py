@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from glassformer.ops.attend import AttendKernel, auto
 from glassformer.ops.mask import Mask
 from glassformer.parts.cache import LayerCache
-from glassformer.parts.linear import Linear
+from glassformer.parts.linear import Linear, together
 
 
 class Attention(nn.Module):
@@ -76,11 +76,11 @@ class Attention(nn.Module):
         """
         if value is not None and key is None:
             raise ValueError("a value is given without a key; give both, or the key alone")
-        key = query if key is None else key
-        value = key if value is None else value
-        q = self.query_norm(self._split(self.query(query)))
-        k = self.key_norm(self._split(self.key(key)))
-        v = self._split(self.value(value))
+        if key is None:
+            q, k, v = together((self.query, self.key, self.value), query)
+        else:
+            q, k, v = self.query(query), self.key(key), self.value(key if value is None else value)
+        q, k, v = self.query_norm(self._split(q)), self.key_norm(self._split(k)), self._split(v)
         if rotate is not None:
             q, k = rotate(q), rotate(k)
         if cache is not None:
