@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness import THREADS, Competitor, Timing, race, ratio
+from benchmarks.harness import THREADS, Competitor, Timing, Worker, race, ratio
 
 SMALL = dict(vocab_size=65, max_positions=64, dim=128, num_layers=4, num_heads=4)
 LARGE = dict(vocab_size=65, max_positions=256, dim=384, num_layers=6, num_heads=6)
@@ -181,12 +181,34 @@ def memory(rounds: int) -> Results:
     return out | {"peak_bytes": peaks}
 
 
+def shakespeare(_rounds: int) -> Results:
+    """CPU-seconds to the validation loss of the plain setting on tiny Shakespeare, one run each."""
+    local = Path(__file__).parents[2] / "shared" / "data" / "tinyshakespeare.txt"
+    corpus = str(local) if local.is_file() else "tinyshakespeare"
+    timings = {}
+    for name in ("shakespeare_char", "shakespeare_char_fast"):
+        tell(f"training {name}")
+        worker = Worker(Competitor(name, "competitors", "train_recipe", dict(recipe=name, corpus=corpus)))
+        worker.run(timings.setdefault(name, Timing()))
+        worker.close()
+    console.print("[italic]Tiny Shakespeare, the whole validation text at the end[/]")
+    for name, timing in timings.items():
+        console.print(f"  {name}: validation loss {timing.results[0]:.3f} after {timing.cpu[0]:.0f} CPU-seconds")
+    plain, fast = timings["shakespeare_char"], timings["shakespeare_char_fast"]
+    share = fast.cpu[0] / plain.cpu[0]
+    met = share <= 0.5 and fast.results[0] <= plain.results[0]
+    verdict = "[green]reached[/]" if met else "[red]missed[/]"
+    console.print(f"  {share:.0%} of the plain setting's, goal 50 % to its loss: {verdict}\n")
+    return {name: dict(loss=timing.results[0], cpu_seconds=timing.cpu[0]) for name, timing in timings.items()}
+
+
 BENCHMARKS: dict[str, Callable[[int], Results]] = {
     "training-small": training_small,
     "training-large": training_large,
     "decode": decode,
     "memory": memory,
     "by-hand": by_hand,
+    "shakespeare": shakespeare,
 }
 
 

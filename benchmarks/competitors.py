@@ -200,3 +200,22 @@ def loss_memory(kernel: str, batch_size: int, length: int) -> Sample:
     model = use_kernels(GPT2(config), cross_entropy=kernel)
     x = _tokens(batch_size, length, config.vocab_size)
     return _training(model, lambda: model(x, labels=x).loss, False, 1)
+
+
+# -- a whole training run --------------------------------------------------------------------------------------------
+
+
+def train_recipe(recipe: str, corpus: str) -> Sample:
+    """A recipe from its first step to its last; gives the validation loss it ends with."""
+    _threads()
+    import tempfile
+
+    from glassformer.training import load_recipe, train
+
+    ready = load_recipe(recipe, {"data.corpus": corpus})
+
+    def sample() -> float | None:
+        with tempfile.TemporaryDirectory() as folder:
+            return train(ready, run_folder=f"{folder}/run").validation_loss
+
+    return sample
