@@ -306,6 +306,8 @@ def test_auto_is_products_on_short_sequences_and_sdpa_on_long_ones_and_single_to
     assert same(long, products, dropout=0.1)
     assert same(long, products, score_bias=torch.zeros(1, 1, 512, 512, requires_grad=True))
     assert same(long, sdpa, score_bias=torch.zeros(1, 1, 512, 512))
+    with torch.no_grad():
+        assert same(long, sdpa, score_bias=torch.zeros(1, 1, 512, 512, requires_grad=True))
 
 
 def test_torch_func_sees_through_the_default_kernel() -> None:

@@ -117,11 +117,12 @@ def auto(
 
     Longer sequences go to `products` too where `sdpa` on a CPU would form the weights itself, and slower: with dropout,
     and for the gradient of a bias. The choice depends on nothing but the arguments. Measured forward and backward on
-    an AVX-512 CPU with oneDNN's products, time of `products` over time of `sdpa`: in float32 0.6 at 128 and at 256
-    tokens, 0.85 at 512, 1.1 at 1024; in bfloat16 0.2, 0.3, 0.4 and 0.9; with dropout 0.4 to 0.7 at every length.
+    one thread of an AVX-512 CPU with oneDNN's products, time of `products` over time of `sdpa`, the kernel alone: in
+    float32 0.6 at 128 and at 256 tokens, 0.85 at 512, 1.1 at 1024; in bfloat16 0.2, 0.3, 0.4 and 0.9; with dropout 0.4
+    to 0.7 at every length.
     """
     t, s = q.shape[2], k.shape[2]
-    forms_weights = dropout > 0 or (score_bias is not None and score_bias.requires_grad)
+    forms_weights = dropout > 0 or (score_bias is not None and score_bias.requires_grad and torch.is_grad_enabled())
     small = t > 1 and t * s * q.element_size() <= 512 * 1024
     kernel = products if q.device.type == "cpu" and (small or forms_weights) else sdpa
     return kernel(q, k, v, mask=mask, score_bias=score_bias, scale=scale, dropout=dropout)  # pyright: ignore
