@@ -42,7 +42,7 @@ def execute(chapter: Path) -> NotebookNode:
     notebook = source(chapter)
     client = NotebookClient(
         notebook, timeout=CELL_LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(chapter.parent)}},
-        record_timing=False,
+        record_timing=False, coalesce_streams=True,
     )  # fmt: skip
     client.execute()
     for cell in notebook.cells:

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,11 @@ def test_it_is_measured_once_and_then_read_from_the_file(
         "null",
         "\x00\xff",
         '{"format": 0, "machines": {}}',
-        '{"format": 1}',
-        '{"format": 1, "machines": []}',
-        '{"format": 1, "machines": {"KEY": {}}}',
-        '{"format": 1, "machines": {"KEY": null}}',
-        '{"format": 1, "machines": {"KEY": {"cpu": "x", "flags": [], "notes": []}}}',
+        '{"format": 2}',
+        '{"format": 2, "machines": []}',
+        '{"format": 2, "machines": {"KEY": {}}}',
+        '{"format": 2, "machines": {"KEY": null}}',
+        '{"format": 2, "machines": {"KEY": {"cpu": "x", "flags": [], "notes": []}}}',
     ],
 )
 def test_a_damaged_or_older_file_is_measured_anew_and_replaced(
@@ -236,3 +237,18 @@ def test_keeping_freed_memory_takes_effect_with_glibc_and_does_nothing_elsewhere
     subprocess.run([sys.executable, "-c", program], check=True)  # in its own process: it cannot be taken back
     monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("musl", "1.2"))
     assert keep_freed_memory() is False
+
+
+def test_a_record_made_while_others_were_in_the_way_is_made_again_some_minutes_later(
+    measured: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = machine._measure
+    monkeypatch.setattr(machine, "_measure", lambda: replace(plain(), others=0.5, measured_at=1000.0))
+    monkeypatch.setattr(machine.time, "time", lambda: 1000.0 + machine.CROWDED_FOR - 1)
+    first = machine.machine()
+    assert again(monkeypatch) == first
+    monkeypatch.setattr(machine.time, "time", lambda: 1000.0 + machine.CROWDED_FOR + 1)
+    assert again(monkeypatch).notes == ("made 1",)
+    monkeypatch.setattr(machine, "_measure", lambda: replace(plain(), others=0.01, measured_at=0.0))
+    calm = machine.measure()
+    assert again(monkeypatch) == calm

@@ -6,10 +6,15 @@ silu(x)      = x σ(x)                                                (Elfwing e
 relu(x)      = max(x, 0)
 """
 
+import math
 from collections.abc import Callable
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -21,7 +26,33 @@ def gelu(x: Tensor) -> Tensor:
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU by its tanh approximation."""
+    learns = x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if learns and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+        return _GELUTanh.apply(x)  # pyright: ignore[reportReturnType]
     return F.gelu(x, approximate="tanh")
+
+
+class _GELUTanh(Function):
+    """(1 + tanh z)/2 = σ(2z), so y = x σ(u) with u = c (x + 0.044715 x³), c = 2√(2/π); y' = σ + x σ (1 − σ) u'.
+
+    PyTorch's own on a CPU takes nearly twice as long, forward and backward, because of its tanh.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        sigmoid = x.square().mul_(_C * 0.044715).add_(_C).mul_(x).sigmoid_()
+        ctx.save_for_backward(x, sigmoid)
+        return x * sigmoid
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        x, sigmoid = ctx.saved_tensors
+        slope = x.square().mul_(3 * _C * 0.044715).add_(_C).mul_(x)  # x u'
+        return slope.addcmul_(slope, sigmoid, value=-1).add_(1).mul_(sigmoid).mul_(dy)
+
+
+_C = 2 * math.sqrt(2 / math.pi)
 
 
 def relu(x: Tensor) -> Tensor:
