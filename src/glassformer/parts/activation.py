@@ -46,7 +46,7 @@ class _GELUTanh(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> Tensor:
+    def backward(ctx: Any, dy: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, sigmoid = ctx.saved_tensors
         slope = x.square().mul_(3 * _C * 0.044715).add_(_C).mul_(x)  # x u'
         return slope.addcmul_(slope, sigmoid, value=-1).add_(1).mul_(sigmoid).mul_(dy)
