@@ -22,6 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path))
     monkeypatch.setattr(machine, "_machine", None)
     monkeypatch.setattr(machine, "_pays_from", {})
+    monkeypatch.setattr(machine, "_processor_seconds", lambda: (0.0, 0.0))  # other tests may be running beside these
     return tmp_path / "machine.json"
 
 
@@ -252,3 +253,13 @@ def test_a_record_made_while_others_were_in_the_way_is_made_again_some_minutes_l
     monkeypatch.setattr(machine, "_measure", lambda: replace(plain(), others=0.01, measured_at=0.0))
     calm = machine.measure()
     assert again(monkeypatch) == calm
+
+
+def test_a_measurement_says_how_much_of_the_machine_others_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([(100.0, 1000.0)] + [(160.0, 1100.0)] * 2)
+    monkeypatch.setattr(machine, "_processor_seconds", lambda: next(seconds))
+    monkeypatch.setattr(machine, "_pays", lambda dtype, case: 0.0)
+    monkeypatch.setattr(machine, "_gflops", lambda dtype: {})
+    record = machine.machine()
+    assert 0.5 < record.others <= 0.6
+    assert "of the machine while it was measured" in record.notes[-1]
