@@ -99,7 +99,7 @@ def stream(
 
 
 @dataclass
-class Run:
+class Decoding:
     """One call of `generate` as it stands. What is processed is `ids`, filled up to `length`.
 
     Where a prompt has padding, its first real token stands in `ids`: a processor that looks at what has been said sees
@@ -126,7 +126,7 @@ def _prepare(
     attention_mask: Tensor | None,
     generator: torch.Generator | None,
     options: GenerationOptions,
-) -> Run:
+) -> Decoding:
     vocab_size, device = model.config.vocab_size, next(model.parameters()).device
     for name, token in (*(("eos_token_id", eos) for eos in options.eos_tokens), ("pad_token_id", options.padding)):
         if not 0 <= token < vocab_size:
@@ -152,7 +152,7 @@ def _prepare(
         ids[:, :length] = torch.where(present, prompt, prompt.gather(1, first))
         present = torch.cat([present, present.new_ones(rows, new)], 1)
     draws = uniforms(rows, new, options.seed, generator).to(device) if options.samples else None
-    return Run(model, options, prompt, ids, present, length, draws)
+    return Decoding(model, options, prompt, ids, present, length, draws)
 
 
 def _new_tokens(model: Generative, length: int, options: GenerationOptions) -> int:
@@ -169,7 +169,7 @@ def _new_tokens(model: Generative, length: int, options: GenerationOptions) -> i
                      )  # fmt: skip
 
 
-def _steps(run: Run) -> Iterator[Int[Tensor, "b"]]:
+def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
     """Fill `run.ids`, a column at a time, and yield each column."""
     model, options, ids, start = run.model, run.options, run.ids, run.length
     rows, total = ids.shape
