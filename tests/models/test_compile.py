@@ -5,7 +5,7 @@ import torch
 from declared import DECLARED, Declared
 from properties import build, close, close_gradients, gradients, ids
 
-from glassformer.models.language_model import CausalLMOutput
+from glassformer.models.outputs import CausalLMOutput
 from glassformer.parts import kernels
 
 CASES = {case.name: case for case in DECLARED}

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from glassformer.models.gemma3 import Gemma3, Gemma3Config
     from glassformer.models.gpt import GPT, GPTConfig
     from glassformer.models.gpt2 import GPT2, GPT2Config
-    from glassformer.models.language_model import CausalLMOutput, LanguageModel
+    from glassformer.models.language_model import LanguageModel
     from glassformer.models.llama import Llama, LlamaConfig
     from glassformer.models.mistral import Mistral, MistralConfig
     from glassformer.models.mixtral import Mixtral, MixtralConfig
     from glassformer.models.mpt import MPT, MPTConfig
+    from glassformer.models.outputs import CausalLMOutput
     from glassformer.models.qwen3 import Qwen3, Qwen3Config
 
 __all__ = [
@@ -55,7 +56,8 @@ _HOMES = {
     ),
     **dict.fromkeys(("GPT", "GPTConfig"), "gpt"),
     **dict.fromkeys(("GPT2", "GPT2Config"), "gpt2"),
-    **dict.fromkeys(("CausalLMOutput", "LanguageModel"), "language_model"),
+    "CausalLMOutput": "outputs",
+    "LanguageModel": "language_model",
     **dict.fromkeys(("Llama", "LlamaConfig"), "llama"),
     **dict.fromkeys(("Mistral", "MistralConfig"), "mistral"),
     **dict.fromkeys(("Qwen3", "Qwen3Config"), "qwen3"),

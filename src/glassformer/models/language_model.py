@@ -1,44 +1,19 @@
 """What every language model shares: from token ids to logits, loss, cache and text. The wiring is each model's own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-import torch.export
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.generation import generate
+from glassformer.models.outputs import CausalLMOutput
 from glassformer.ops.cross_entropy import IGNORE, CrossEntropyKernel, reference
 from glassformer.ops.mask import Mask
 from glassformer.parts import Embedding, KeyValueCache
-
-
-@dataclass
-class CausalLMOutput:
-    """What a language model gives. Also answers `out["loss"]`, and unpacks like a tuple of what is there.
-
-    `auxiliary_loss` is what a model of experts asks for beside its task; the loss counts it by the config's weight.
-    """
-
-    loss: Float[Tensor, ""] | None = None
-    logits: Float[Tensor, "b t v"] | None = None
-    auxiliary_loss: Float[Tensor, ""] | None = None
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in (field.name for field in fields(self)):
-            raise KeyError(f"{type(self).__name__} has no {name!r}; it has {[field.name for field in fields(self)]}")
-        return getattr(self, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (value for field in fields(self) if (value := getattr(self, field.name)) is not None)
-
-
-torch.export.register_dataclass(CausalLMOutput, serialized_type_name="glassformer.CausalLMOutput")
 
 
 class LanguageModel(nn.Module, Pretrained, ABC):

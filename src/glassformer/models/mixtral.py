@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.config import Compound, ConfigTable
 from glassformer.checkpoints.table import Table, Tied
-from glassformer.models.language_model import CausalLMOutput, LanguageModel, positions_and_mask
+from glassformer.models.language_model import LanguageModel, positions_and_mask
+from glassformer.models.outputs import CausalLMOutput
 from glassformer.models.rope import load_rope, save_rope
 from glassformer.ops.mask import Mask
 from glassformer.parts import (
