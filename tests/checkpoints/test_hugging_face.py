@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from declared import DECLARED, Declared
-from properties import ids, redraw
+from declaration import Declared
+from declared_decoders import DECODERS
+from properties import redraw
+from properties_decoders import ids
 from safetensors.torch import load_file, save_file
 
 from glassformer.checkpoints.config import ConfigTable, special_tokens
@@ -18,7 +20,7 @@ from glassformer.models.llama import Llama
 
 transformers = pytest.importorskip("transformers")
 
-PUBLIC = [case for case in DECLARED if case.theirs]
+PUBLIC = [case for case in DECODERS if case.theirs]
 TABLES = list({case.model.config_table.model_type: case.model.config_table for case in PUBLIC}.values())
 each_model = pytest.mark.parametrize("case", PUBLIC, ids=lambda case: case.name)
 each_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.model_type)

@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from declared import DECLARED, VOCAB, Declared
-from properties import build, ids, redraw
+from declaration import VOCAB, Declared
+from declared_decoders import DECODERS
+from properties import build, redraw
+from properties_decoders import ids
 from torch import Tensor
 from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
 from glassformer.generation import GenerationOptions, generate, stream
 from glassformer.models.language_model import LanguageModel
 
-BY_NAME = {case.name: case for case in DECLARED}
+BY_NAME = {case.name: case for case in DECODERS}
 WITH_PEER = [BY_NAME[name] for name in ("gpt2", "llama-grouped-biased")]
 ATTENDING = [BY_NAME[name] for name in ("gpt", "gpt2", "llama", "llama-yarn")]
 MANY_ENDS = {"num_beams": 2, "num_return_sequences": 2, "eos_token_id": [*range(0, 60, 3)]}
@@ -171,7 +173,7 @@ def test_logits_under_left_padding_equal_those_without(case: Declared) -> None:
 # The loop itself
 
 
-@each(DECLARED)
+@each(DECODERS)
 def test_greedy_equals_the_argmax_of_whole_forward_passes(case: Declared) -> None:
     model = small(case)
     x = ids(case, batch=2, length=5)

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from declared import DECLARED
+from declared_decoders import DECODERS
 from properties import build
 
 from glassformer.generation.choose import draw, uniforms
 
-GPT2 = next(case for case in DECLARED if case.name == "gpt2")
-BIGRAM = next(case for case in DECLARED if case.name == "bigram")
+GPT2 = next(case for case in DECODERS if case.name == "gpt2")
+BIGRAM = next(case for case in DECODERS if case.name == "bigram")
 SAMPLE = {"max_new_tokens": 12, "do_sample": True}
 
 

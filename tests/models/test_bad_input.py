@@ -4,7 +4,8 @@ import re
 
 import pytest
 import torch
-from declared import DECLARED, Declared
+from declaration import Declared
+from declared_decoders import DECODERS
 from torch import Tensor
 
 from glassformer.models.gpt2 import GPT2, GPT2Config
@@ -12,7 +13,7 @@ from glassformer.models.llama import Llama, LlamaConfig
 from glassformer.parts import Attention, kernels, use_kernels
 
 IDS = torch.zeros(2, 5, dtype=torch.long)
-CASES = {case.name: case for case in DECLARED}
+CASES = {case.name: case for case in DECODERS}
 
 FAMILIES = [CASES[name] for name in ("bigram", "gpt", "gpt2", "llama")]
 models = pytest.mark.parametrize("case", FAMILIES, ids=lambda c: c.name)

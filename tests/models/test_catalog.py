@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from declared import DECLARED, Declared
+from declaration import Declared
+from declared_decoders import DECODERS
 
 import glassformer
 from glassformer import models
@@ -46,7 +47,7 @@ def test_a_misspelt_name_raises_and_the_right_one_is_suggested() -> None:
         build({})
 
 
-@pytest.mark.parametrize("case", DECLARED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", DECODERS, ids=lambda case: case.name)
 def test_every_declared_model_is_in_the_catalog_and_its_folder_opens_as_it(case: Declared, tmp_path: Path) -> None:
     assert case.model in MODELS.values()
     model = case.build()

@@ -3,9 +3,19 @@
 import pytest
 import torch
 from declared import DECLARED, Declared
-from properties import build, close, close_gradients, gradients, ids
+from declared_decoders import DECODERS
+from properties import (
+    LEFT,
+    build,
+    close_gradients,
+    close_outputs,
+    gradients,
+    loss_and_gradients,
+    real,
+    run,
+    without_labels,
+)
 
-from glassformer.models.outputs import CausalLMOutput
 from glassformer.parts import kernels
 
 CASES = {case.name: case for case in DECLARED}
@@ -15,15 +25,14 @@ FAMILIES = [CASES[name] for name in ("bigram", "gpt", "gpt2", "llama-grouped-bia
 
 
 def compiled_equals_eager(case: Declared, backend: str) -> None:
-    model, x = build(case, torch.float32), ids(case)
-    expected = model(x, labels=x)
-    expected.loss.backward()
-    wanted = gradients(model)
+    model, inputs = build(case, torch.float32), case.inputs()
+    expected, (_, wanted) = run(model, inputs), loss_and_gradients(model, inputs)
     model.zero_grad()
     torch._dynamo.reset()
-    out = torch.compile(model, fullgraph=True, backend=backend)(x, labels=x)
+    out = torch.compile(model, fullgraph=True, backend=backend)(**inputs)
     out.loss.backward()
-    close(out.logits, expected.logits, 1e-5, "logits")
+    assert type(out) is type(model(**inputs))
+    close_outputs({name: value for name, value in vars(out).items() if value is not None}, expected, 1e-5, backend)
     close_gradients(gradients(model), wanted, 1e-4)
 
 
@@ -36,7 +45,7 @@ def test_the_whole_model_is_one_graph(case: Declared) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", FAMILIES, ids=lambda c: c.name)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_compiled_code_equals_eager_in_logits_loss_and_gradients(case: Declared) -> None:
+def test_compiled_code_equals_eager_in_outputs_loss_and_gradients(case: Declared) -> None:
     compiled_equals_eager(case, "inductor")
 
 
@@ -44,23 +53,23 @@ def test_compiled_code_equals_eager_in_logits_loss_and_gradients(case: Declared)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_kernels_written_in_torch_operations_compile_whole_with_padding(attend: str) -> None:
     case = CASES["llama-grouped-biased"]
-    model, x = build(case, torch.float32), ids(case)
-    present = torch.ones_like(x)
-    present[1, :5] = 0
+    assert case.kind.pad is not None
+    model, inputs = build(case, torch.float32), without_labels(case, case.kind.pad(case.inputs(), LEFT))
     torch._dynamo.reset()
     with kernels(model, attend=attend), torch.no_grad():
-        expected = model(x, present).logits[present.bool()]
-        out = torch.compile(model, fullgraph=True, backend="eager")(x, present).logits[present.bool()]
-    close(out, expected, 1e-5, attend)
+        expected = real(case, run(model, inputs), inputs)
+        out = torch.compile(model, fullgraph=True, backend="eager")(**inputs)
+    close_outputs(real(case, {"logits": out.logits}, inputs), expected, 1e-5, attend)
 
 
-@every_model
+@pytest.mark.parametrize("case", DECODERS, ids=lambda c: c.name)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_exported_program_equals_eager_at_other_sizes(case: Declared) -> None:
     model = build(case, torch.float32)
     shapes = {"input_ids": {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}}
-    program = torch.export.export(model, (ids(case),), dynamic_shapes=shapes)
-    x = ids(case, batch=5, length=23)
-    out = program.module()(x)
-    assert isinstance(out, CausalLMOutput)
-    close(out.logits, model(x).logits, 1e-5, "logits")
+    example, other = (without_labels(case, case.inputs(batch, seed=batch)) for batch in (3, 5))
+    other["input_ids"] = torch.cat([other["input_ids"], other["input_ids"][:, :6]], dim=1)
+    program = torch.export.export(model, (), example, dynamic_shapes=shapes)
+    out = program.module()(**other)
+    assert type(out) is type(model(**other))
+    close_outputs({"logits": out.logits}, run(model, other), 1e-5, "exported")

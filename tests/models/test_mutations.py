@@ -2,8 +2,8 @@
 
 import pytest
 from declared import DECLARED
+from every_property import properties_of
 from mutations import MUTATIONS, Mutation
-from properties import PROPERTIES
 
 BY_NAME = {case.name: case for case in DECLARED}
 
@@ -11,9 +11,10 @@ BY_NAME = {case.name: case for case in DECLARED}
 def noticed(mutation: Mutation, patch: pytest.MonkeyPatch) -> str | None:
     """The name of the first property that fails under the mutation."""
     mutation.plant(patch)
-    for property_ in PROPERTIES:
+    case = BY_NAME[mutation.model]
+    for property_ in properties_of(case):
         try:
-            property_(BY_NAME[mutation.model])
+            property_(case)
         except AssertionError:  # another exception would be a mutation that does not run, and fails the test
             return property_.__name__
     return None

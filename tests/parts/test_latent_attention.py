@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from declared import DECLARED
-from properties import build, close, ids
+from declared_decoders import DECODERS
+from properties import build, close
+from properties_decoders import ids
 
 from glassformer.ops.mask import Mask
 from glassformer.parts import KeyValueCache, LatentAttention, Rotary
 
-CASE = next(case for case in DECLARED if case.name == "deepseek")
+CASE = next(case for case in DECODERS if case.name == "deepseek")
 SHAPE = dict(query_latent_dim=20, latent_dim=12, head_dim=10, rotary_dim=8, value_dim=14)
 
 

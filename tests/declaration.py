@@ -1,0 +1,95 @@
+"""How a model declares itself to the tests: its config at a size that tests in milliseconds, and its kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+VOCAB = 61
+LENGTH = 17
+IGNORE = -100
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What goes into a model and what comes out of it; properties are asked of every kind, or of one.
+
+    name       for messages, and what `PROPERTIES` adds for this kind alone
+    inputs     (config, batch, generator) -> what `forward` takes by name, labels included
+    pad        (inputs, places) -> the same with padding at these places of row 1; None: nothing can be padded
+    per_place  outputs that have a row for each place that may be padding: unspecified there
+    labels     the inputs from which the loss is computed
+    theirs     inputs -> what Hugging Face's model takes
+    """
+
+    name: str
+    inputs: Callable[[Any, int, Generator], Inputs]
+    pad: Callable[[Inputs, slice], Inputs] | None = None
+    per_place: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ("labels",)
+    theirs: Callable[[Inputs], Inputs] = dict
+
+
+def draw_ids(vocab_size: int, batch: int, length: int, generator: Generator) -> Tensor:
+    """Random token ids."""
+    return torch.randint(vocab_size, (batch, length), generator=generator)
+
+
+def _causal_inputs(config: Any, batch: int, generator: Generator) -> Inputs:
+    x = draw_ids(config.vocab_size, batch, LENGTH, generator)
+    return {"input_ids": x, "labels": x.clone()}
+
+
+def pad_text(inputs: Inputs, places: slice) -> Inputs:
+    """An attention mask that hides `places` of row 1, and labels, where each place has one, that do not count there."""
+    present = torch.ones_like(inputs["input_ids"])
+    present[1, places] = 0
+    padded = inputs | {"attention_mask": present}
+    if inputs["labels"].shape == present.shape:
+        padded["labels"] = inputs["labels"].masked_fill(present == 0, IGNORE)
+    return padded
+
+
+def _pad_causal(inputs: Inputs, places: slice) -> Inputs:
+    padded = pad_text(inputs, places)
+    if places.start == 0 and places.stop < LENGTH:
+        padded["labels"][1, places.stop] = IGNORE  # the first real token is asked of a pad
+    return padded
+
+
+def _with_positions(inputs: Inputs) -> Inputs:
+    """Their decoders count positions past the padding only where they are told to."""
+    if "attention_mask" not in inputs:
+        return inputs
+    return inputs | {"position_ids": (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)}
+
+
+CAUSAL = Kind("causal", _causal_inputs, _pad_causal, ("logits",), theirs=_with_positions)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A model that every property of its kind is asked of.
+
+    `theirs` makes the Hugging Face model of the same shape; None where no public one exists. `skips` names properties
+    that do not apply, each with the reason.
+    """
+
+    name: str
+    model: Any
+    config: Any
+    theirs: Callable[[], Any] | None = None
+    kind: Kind = CAUSAL
+    skips: dict[str, str] = field(default_factory=dict)
+
+    def build(self) -> nn.Module:
+        """Ours, freshly initialised."""
+        return self.model(self.config)
+
+    def inputs(self, batch: int = 3, seed: int = 1) -> Inputs:
+        """What `forward` takes, labels included."""
+        return self.kind.inputs(self.config, batch, torch.Generator().manual_seed(seed))
