@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from glassformer.foundation.processors import processor_seconds
+
 THREADS = 2
 WARM_UPS = 2
 QUIET = 0.08  # of the machine's processors, taken by others: wait until it is less
@@ -88,9 +90,9 @@ class Worker:
     def run(self, timing: Timing | None) -> None:
         """One sample, recorded in `timing` (None: a warm-up)."""
         wait_until_quiet()
-        before = _processor_times()
+        before = processor_seconds()
         answer = self.ask({"run": True})
-        busy, total = (after - first for after, first in zip(_processor_times(), before, strict=True))
+        busy, total = (after - first for after, first in zip(processor_seconds(), before, strict=True))
         if timing is None:
             return
         timing.wall.append(answer["wall"])
@@ -137,19 +139,8 @@ def wait_until_quiet(patience: float = 5.0) -> None:
     """Wait until other processes leave the machine alone, or until patience ends (the sample then says so)."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
-        before = _processor_times()
+        before = processor_seconds()
         time.sleep(0.05)
-        busy, total = (after - first for after, first in zip(_processor_times(), before, strict=True))
+        busy, total = (after - first for after, first in zip(processor_seconds(), before, strict=True))
         if total <= 0 or busy / total < QUIET:
             return
-
-
-def _processor_times() -> tuple[float, float]:
-    """Seconds that all processors were busy, and seconds in all, since the machine started."""
-    try:
-        numbers = [int(text) for text in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    except OSError:  # not Linux: nobody can tell
-        return 0.0, 0.0
-    tick = os.sysconf("SC_CLK_TCK")
-    idle = numbers[3] + numbers[4]
-    return (sum(numbers) - idle) / tick, sum(numbers) / tick

@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path))
     monkeypatch.setattr(machine, "_machine", None)
     monkeypatch.setattr(machine, "_pays_from", {})
-    monkeypatch.setattr(machine, "_processor_seconds", lambda: (0.0, 0.0))  # other tests may be running beside these
+    monkeypatch.setattr(machine, "processor_seconds", lambda: (0.0, 0.0))  # other tests may be running beside these
     return tmp_path / "machine.json"
 
 
@@ -257,7 +257,7 @@ def test_a_record_made_while_others_were_in_the_way_is_made_again_some_minutes_l
 
 def test_a_measurement_says_how_much_of_the_machine_others_took(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([(100.0, 1000.0)] + [(160.0, 1100.0)] * 2)
-    monkeypatch.setattr(machine, "_processor_seconds", lambda: next(seconds))
+    monkeypatch.setattr(machine, "processor_seconds", lambda: next(seconds))
     monkeypatch.setattr(machine, "_pays", lambda dtype, case: 0.0)
     monkeypatch.setattr(machine, "_gflops", lambda dtype: {})
     record = machine.machine()

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 from glassformer.foundation.atomic import atomic_file, cache_folder
+from glassformer.foundation.processors import processor_seconds
 from glassformer.ops.linear_onednn import OneDNN, missing
 from glassformer.ops.linear_switch import onednn_matmul, onednn_matmul_is_exact
 
@@ -221,7 +222,7 @@ def _measure() -> Machine:
     notes = () if reason is None else (f"reference is the linear kernel: {reason}",)
     gflops: dict[str, float] = {}
     pays: dict[str, dict[str, float]] = {}
-    busy, total, own = (*_processor_seconds(), time.process_time())
+    busy, total, own = (*processor_seconds(), time.process_time())
     with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
         for word, dtype in DTYPES.items():
             try:
@@ -231,7 +232,7 @@ def _measure() -> Machine:
                 pays[word] = dict.fromkeys(SIZES, math.inf)
                 notes += (f"reference is the linear kernel in {word}: {str(error).splitlines()[0]}",)
         speed = _memory()
-    busy, total, own = _processor_seconds()[0] - busy, _processor_seconds()[1] - total, time.process_time() - own
+    busy, total, own = processor_seconds()[0] - busy, processor_seconds()[1] - total, time.process_time() - own
     others = max(0.0, (busy - own) / total) if total > 0 else 0.0
     if others > CROWDED:
         notes += (f"other processes took {others:.0%} of the machine while it was measured; it is measured again soon",)
@@ -239,16 +240,6 @@ def _measure() -> Machine:
                    flags=tuple(flag for flag in RELEVANT if flag in flags), torch_version=str(torch.__version__),
                    gflops=gflops, memory_gb_per_s=speed, onednn_pays_from=pays, notes=notes,
                    others=others, measured_at=time.time())  # fmt: skip
-
-
-def _processor_seconds() -> tuple[float, float]:
-    """Seconds that all processors were busy, and seconds in all, since the start; 0 where the system does not tell."""
-    try:
-        numbers = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    except (OSError, ValueError):
-        return 0.0, 0.0
-    tick = os.sysconf("SC_CLK_TCK")
-    return (sum(numbers) - numbers[3] - numbers[4]) / tick, sum(numbers) / tick
 
 
 def _seconds(calls: list[Callable[[], object]], *, rounds: int = 9, block: float = 5e-4) -> list[float]:
