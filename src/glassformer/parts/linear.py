@@ -38,16 +38,15 @@ class Linear(nn.Module):
 
 
 class TiedLinear(nn.Module):
-    """y = x Eᵀ, with the weight of an embedding (Press & Wolf 2017).
+    """y = x Eᵀ, with the weight of an embedding (Press & Wolf 2017); a bias, where there is one, is its own.
 
-    It owns no parameter: the embedding is the only place the weight lives, so nothing can untie the two.
+    It does not own the weight: the embedding is the only place that lives, so nothing can untie the two.
     """
 
-    bias: None = None
-
-    def __init__(self, embedding: Embedding, *, kernel: LinearKernel | None = None) -> None:
+    def __init__(self, embedding: Embedding, *, bias: bool = False, kernel: LinearKernel | None = None) -> None:
         super().__init__()
         self._embedding = (embedding,)  # in a tuple, so that it is not a second child with the same parameter
+        self.bias = nn.Parameter(torch.zeros(embedding.weight.shape[0])) if bias else None
         self.kernel = kernel or linear_kernel("measured")
 
     @property
@@ -55,11 +54,11 @@ class TiedLinear(nn.Module):
         return self._embedding[0].weight
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows v"]:
-        return self.kernel(x, self.weight, None)
+        return self.kernel(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         vocab_size, dim = self.weight.shape
-        return f"{dim}, {vocab_size}, tied"
+        return f"{dim}, {vocab_size}, tied, bias={self.bias is not None}"
 
 
 def together(layers: Sequence[nn.Module], x: Float[Tensor, "*rows i"]) -> tuple[Float[Tensor, "*rows _"], ...]:
