@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from glassformer.text.characters import ByteTokenizer, CharacterTokenizer
     from glassformer.text.choose import load_tokenizer, train_tokenizer
     from glassformer.text.corpus import Corpus, load_corpus
+    from glassformer.text.examples import Examples, load_examples
     from glassformer.text.fast import FastTokenizer, TiktokenTokenizer
     from glassformer.text.loader import Batch, SequentialLoader, TokenLoader
     from glassformer.text.tokenizer import StreamDecoder, Tokenizer
@@ -23,6 +24,7 @@ _HOMES = {
     "ByteTokenizer": "characters",
     "CharacterTokenizer": "characters",
     "Corpus": "corpus",
+    "Examples": "examples",
     "FastTokenizer": "fast",
     "SequentialLoader": "loader",
     "StreamDecoder": "tokenizer",
@@ -32,6 +34,7 @@ _HOMES = {
     "Tokenizer": "tokenizer",
     "cached_tokens": "tokens",
     "load_corpus": "corpus",
+    "load_examples": "examples",
     "load_tokenizer": "choose",
     "train_tokenizer": "choose",
 }
@@ -42,6 +45,7 @@ __all__ = [
     "ByteTokenizer",
     "CharacterTokenizer",
     "Corpus",
+    "Examples",
     "FastTokenizer",
     "SequentialLoader",
     "StreamDecoder",
@@ -51,6 +55,7 @@ __all__ = [
     "Tokenizer",
     "cached_tokens",
     "load_corpus",
+    "load_examples",
     "load_tokenizer",
     "train_tokenizer",
 ]

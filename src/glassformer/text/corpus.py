@@ -87,6 +87,11 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise OSError(f"cannot read {path}: {error.strerror}") from error
+    return decoded(content, path)
+
+
+def decoded(content: bytes, path: Path) -> str:
+    """The text that these bytes of `path` are. Raises ValueError as `read_text` does."""
     if b"\0" in content:
         raise ValueError(f"{path} is binary, not text: byte {content.index(0)} is NUL")
     try:
