@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from glassformer.ops import attend_online
-from glassformer.ops.attend import ATTEND, auto, flex, online, products, reference, sdpa
+from glassformer.ops import attend, attend_online, attend_window
+from glassformer.ops.attend import ATTEND, auto, flex, online, products, reference, sdpa, windowed
 from glassformer.ops.mask import Mask
 
-FAST = ("products", "sdpa", "online", "auto")
+FAST = ("products", "sdpa", "online", "windowed", "auto")
 # b, h, g, t, s, k: plain, grouped after a cache, one token for one key head, more queries than keys
 SHAPES = [(2, 4, 4, 7, 7, 8), (2, 4, 2, 5, 9, 6), (1, 6, 2, 1, 11, 4), (2, 2, 1, 9, 5, 8)]
 
@@ -123,6 +123,7 @@ def test_values_and_gradients_equal_the_reference(
     kernel: str, name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attend_online, "TILE", 4)  # so that there are several, the last ones partial
+    monkeypatch.setattr(attend_window, "BLOCK", 4)
     b, h, _, t, s, _ = shape
     if t > s and name not in UNORDERED:
         pytest.skip("queries are the last of the keys under an order")
@@ -214,6 +215,7 @@ def test_what_does_not_fit_is_named(kernel: str, no_shape_checks: None) -> None:
 @pytest.mark.parametrize("kernel", ["reference", *FAST])
 def test_dropout_drops_its_share_and_scales_the_rest(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attend_online, "TILE", 32)
+    monkeypatch.setattr(attend_window, "BLOCK", 32)
     q, k, _ = inputs((2, 2, 2, 96, 96, 8))
     v = torch.eye(96, dtype=torch.float64).expand(2, 2, 96, 96)  # the output is the dropped weights themselves
     q, k = torch.cat([q, torch.zeros(2, 2, 96, 88)], -1), torch.cat([k, torch.zeros(2, 2, 96, 88)], -1)
@@ -285,6 +287,46 @@ def test_online_never_forms_the_whole_matrix() -> None:
 def test_online_skips_tiles_that_are_hidden(mask: Mask, tiles: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attend_online, "TILE", 4)
     assert sum(len(seen) for _, seen in attend_online._Tiles(mask, 1.0, 0.0, 0).pairs(16, 16)) == tiles
+
+
+@pytest.mark.parametrize("order", [Mask(), Mask.causal()])
+@pytest.mark.parametrize("present", [False, True])
+def test_windowed_forms_and_keeps_no_more_than_the_window_needs(order: Mask, present: bool) -> None:
+    n, w = 1500, 40
+    mask = order & Mask.window(w)
+    mask = mask & Mask.padding(torch.arange(n).expand(1, n) > 3) if present else mask
+    with Largest() as largest:
+        out, gradients = run(windowed, *inputs((1, 2, 1, n, n, 4)), mask)
+    assert largest.numel <= max(2 * n * 4, 2 * attend_window.BLOCK * (attend_window.BLOCK + 2 * w))
+    expected, expected_gradients = run(reference, *inputs((1, 2, 1, n, n, 4)), mask)
+    close(out, expected, 1e-13)
+    for ours, theirs in zip(gradients, expected_gradients, strict=True):
+        close(ours, theirs, 1e-12)
+
+
+def test_auto_is_windowed_where_a_window_leaves_out_half_of_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(q: Tensor, *rest: Any, **options: Any) -> Any:
+        calls.append(q.shape[2])
+        return windowed(q, *rest, **options)
+
+    monkeypatch.setattr(attend, "windowed", counted)
+    options: Any = {"score_bias": None, "scale": 0.3, "dropout": 0.0}
+    narrow, wide = Mask.causal() & Mask.window(64), Mask.causal() & Mask.window(600)
+    for (t, s), mask, chosen in (
+        ((1024, 1024), narrow, True),
+        ((1024, 1024), wide, False),
+        ((1024, 1024), Mask.causal(), False),
+        ((128, 128), narrow, False),  # all of its weights are few
+        ((1, 1024), narrow, True),
+        ((1, 127), narrow, False),
+    ):
+        calls.clear()
+        q, k, v = inputs((1, 2, 1, t, s, 4))
+        out, _ = auto(q, k, v, mask=mask, **options)
+        assert calls == ([t] if chosen else []), (t, s)
+        close(out, reference(q, k, v, mask=mask, **options)[0], 1e-13)
 
 
 def test_auto_is_products_on_short_sequences_and_sdpa_on_long_ones_and_single_tokens() -> None:

@@ -86,6 +86,17 @@ def test_a_tile_said_to_be_hidden_shows_nothing(name: str) -> None:
     assert (hidden > 0) == any(word in name for word in ("causal", "window"))
 
 
+@pytest.mark.parametrize("name", TERMS)
+def test_beyond_its_reach_a_query_sees_nothing(name: str) -> None:
+    mask, definition = TERMS[name]
+    full = written_out(definition, S)
+    for q in (range(0, 2), range(2, 5), range(5, 6)):
+        seen = mask.reach(q, S)
+        assert not full[:, :, q.start : q.stop, : seen.start].any()
+        assert not full[:, :, q.start : q.stop, seen.stop :].any()
+    assert (mask.reach(range(2, 3), S) != range(S)) == any(word in name for word in ("causal", "window"))
+
+
 def test_one_new_token_under_a_causal_mask_builds_nothing() -> None:
     with Counter() as counter:
         assert Mask.causal().opened(1, 1000, CPU) == (None, None)

@@ -9,8 +9,9 @@ A query that sees no key has weights 0 and output 0, with gradients 0, in every 
     products    two batched products and a softmax, the weights kept for the backward pass
     sdpa        PyTorch's fused kernel
     online      tile by tile, the weights never formed: FlashAttention written plainly; in float32 at least
+    windowed    a block of queries at a time against the keys that its window reaches, each block by `sdpa`
     flex        PyTorch's compiler makes a kernel for the mask; on a CPU without gradients
-    auto        `products` where that is the faster of the two, else `sdpa`
+    auto        `products` where that is the fastest, `windowed` where a window leaves out most keys, else `sdpa`
 """
 
 from typing import Protocol
@@ -24,7 +25,9 @@ from glassformer.ops.attend_flex import flex
 from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.attend_online import online
 from glassformer.ops.attend_products import products
-from glassformer.ops.mask import Mask
+from glassformer.ops.attend_sdpa import sdpa
+from glassformer.ops.attend_window import BLOCK, windowed
+from glassformer.ops.mask import Mask, Window
 
 
 class AttendKernel(Protocol):
@@ -75,34 +78,6 @@ def reference(
     return out.to(dtype), weights.to(dtype)
 
 
-def sdpa(
-    q: Float[Tensor, "b h t k"],
-    k: Float[Tensor, "b g s k"],
-    v: Float[Tensor, "b g s k"],
-    *,
-    mask: Mask,
-    score_bias: Float[Tensor, "#b #h #t s"] | None,
-    scale: float,
-    dropout: float,
-) -> tuple[Float[Tensor, "b h t k"], None]:
-    """PyTorch's fused kernel; a mask that is only causal takes its `is_causal` path."""
-    q, k, v = prepared(q, k, v, mask)
-    (_, h, t, _), (_, g, s, _) = q.shape, k.shape
-    # is_causal aligns the first query with the first key, which is wrong after a cache: there t < s.
-    is_causal = bool(mask.is_causal and score_bias is None and 1 < t == s)
-    added, blind = (None, None) if is_causal else mask.opened(t, s, q.device)
-    if score_bias is not None:
-        bias = score_bias.to(q.dtype)
-        added = bias if added is None else bias.masked_fill(~added, -torch.inf)
-    if t == 1 and h > g:  # one query: the heads that share a key head are as good as more queries, and quicker so
-        added = None if added is None else added.expand(-1, h, -1, -1).reshape(-1, g, h // g, s)
-        out = F.scaled_dot_product_attention(q.reshape(-1, g, h // g, q.shape[-1]), k, v, added, dropout, scale=scale)
-        out = out.reshape(q.shape)
-    else:
-        out = F.scaled_dot_product_attention(q, k, v, added, dropout, is_causal, scale=scale, enable_gqa=h > g)
-    return (out if blind is None else out.masked_fill(blind, 0.0)), None
-
-
 def auto(
     q: Float[Tensor, "b h t k"],
     k: Float[Tensor, "b g s k"],
@@ -115,6 +90,9 @@ def auto(
 ) -> tuple[Float[Tensor, "b h t k"], None]:
     """`products` on a CPU where the weights of one head take 512 KB at most, `sdpa` elsewhere and for a single query.
 
+    `windowed` on a CPU where more than that would be formed, or one query asks, and a block of queries reaches half of
+    the keys at most.
+
     Longer sequences go to `products` too where `sdpa` on a CPU would form the weights itself, and slower: with dropout,
     and for the gradient of a bias. The choice depends on nothing but the arguments. Measured forward and backward on
     one thread of an AVX-512 CPU with oneDNN's products, time of `products` over time of `sdpa`, the kernel alone: in
@@ -124,10 +102,23 @@ def auto(
     t, s = q.shape[2], k.shape[2]
     forms_weights = dropout > 0 or (score_bias is not None and score_bias.requires_grad and torch.is_grad_enabled())
     small = t > 1 and t * s * q.element_size() <= 512 * 1024
-    kernel = products if q.device.type == "cpu" and (small or forms_weights) else sdpa
+    if q.device.type != "cpu":
+        kernel = sdpa
+    elif not small and _is_narrow(mask, t, s):
+        kernel = windowed
+    else:
+        kernel = products if small or forms_weights else sdpa
     return kernel(q, k, v, mask=mask, score_bias=score_bias, scale=scale, dropout=dropout)  # pyright: ignore
 
 
+def _is_narrow(mask: Mask, t: int, s: int) -> bool:
+    """Whether the last block of queries, and so each, reaches half of the keys at most."""
+    if torch.compiler.is_compiling() or t > s or not any(isinstance(term, Window) for term in mask.terms):
+        return False  # a compiled graph would have a copy of itself for each block
+    return len(mask.reach(range(s - min(t, BLOCK), s), s)) <= s // 2
+
+
 ATTEND: dict[str, AttendKernel] = {
-    "auto": auto, "reference": reference, "products": products, "sdpa": sdpa, "online": online, "flex": flex,
+    "auto": auto, "reference": reference, "products": products, "sdpa": sdpa, "online": online,
+    "windowed": windowed, "flex": flex,
 }  # fmt: skip

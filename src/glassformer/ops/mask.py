@@ -23,6 +23,7 @@ class Term(ABC):
 
     orders: ClassVar[bool] = True  # whether it compares places of queries with places of keys
     shows_self: ClassVar[bool] = True  # whether every query certainly sees the key at its own place
+    by_distance: ClassVar[bool] = False  # whether the distance from query to key alone decides
 
     @property
     def batch_size(self) -> int:
@@ -49,14 +50,16 @@ class Term(ABC):
         """True where it is certain, from the sizes alone, that the last `t` of `s` places see every key."""
         return False
 
-    def hides(self, q: range, k: range) -> bool:
-        """True where it is certain, from the places alone, that none of the queries sees any of the keys."""
-        return False
+    def reach(self, q: range, s: int) -> range:
+        """Of `s` keys, those that the queries at these places may see, as far as the places alone tell."""
+        return range(s)
 
 
 @dataclass(frozen=True)
 class Causal(Term):
     """A query sees itself and what came before (Vaswani et al. 2017, section 3.2.3)."""
+
+    by_distance: ClassVar[bool] = True
 
     def allows(self, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return k <= q
@@ -64,8 +67,8 @@ class Causal(Term):
     def hides_nothing(self, t: int, s: int) -> bool:
         return t == 1  # the newest query sees every key there is
 
-    def hides(self, q: range, k: range) -> bool:
-        return k[0] > q[-1]
+    def reach(self, q: range, s: int) -> range:
+        return range(min(q.stop, s))
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Window(Term):
     """A query sees keys nearer than `size` places, on both sides (Beltagy et al. 2020, section 3.1)."""
 
     size: int
+    by_distance: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -84,8 +88,8 @@ class Window(Term):
     def hides_nothing(self, t: int, s: int) -> bool:
         return s <= self.size
 
-    def hides(self, q: range, k: range) -> bool:
-        return k[0] - q[-1] >= self.size or q[0] - k[-1] >= self.size
+    def reach(self, q: range, s: int) -> range:
+        return range(max(q.start - self.size + 1, 0), min(q.stop + self.size - 1, s))
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,9 +286,20 @@ class Mask:
             return visible, None
         return self.keep(("opened", t, s, device), lambda: _open(visible))
 
+    @property
+    def by_distance(self) -> bool:
+        """True where the distance from a query to a key alone decides: all pairs at one distance are alike."""
+        return all(term.by_distance for term in self.terms)
+
+    def reach(self, q: range, s: int) -> range:
+        """Of `s` keys, those that the queries at these places may see, as far as the places alone tell."""
+        reaches = [term.reach(q, s) for term in self.terms]
+        return range(max((each.start for each in reaches), default=0), min((each.stop for each in reaches), default=s))
+
     def hides(self, q: range, k: range) -> bool:
         """True where it is certain, from the places alone, that none of the queries sees any of the keys."""
-        return any(term.hides(q, k) for term in self.terms)
+        seen = self.reach(q, k.stop)
+        return k.stop <= seen.start or seen.stop <= k.start
 
     def tile(
         self, batch_size: int, num_heads: int, q: range, k: range, device: torch.device

@@ -9,6 +9,7 @@ from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
 from glassformer.parts.kernels import kernels, use_kernels
 from glassformer.parts.latent_attention import LatentAttention
 from glassformer.parts.linear import Linear, TiedLinear
+from glassformer.parts.linear_attention import LinearAttention, LinearState
 from glassformer.parts.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from glassformer.parts.position import (
     ALiBi,
@@ -22,6 +23,7 @@ from glassformer.parts.position import (
     SinusoidalPosition,
     YarnScaling,
 )
+from glassformer.parts.window_attention import SlidingWindowAttention
 
 __all__ = [
     "ACTIVATIONS",
@@ -38,7 +40,9 @@ __all__ = [
     "LayerNorm",
     "LearnedPosition",
     "Linear",
+    "LinearAttention",
     "LinearScaling",
+    "LinearState",
     "Llama3Scaling",
     "MixtureOfExperts",
     "RMSNorm",
@@ -47,6 +51,7 @@ __all__ = [
     "Rotation",
     "Routing",
     "SinusoidalPosition",
+    "SlidingWindowAttention",
     "TiedLinear",
     "TopKRouter",
     "YarnScaling",
