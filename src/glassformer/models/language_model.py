@@ -135,19 +135,19 @@ class LanguageModel(nn.Module, Pretrained, ABC):
     has_position_table: bool = False
 
 
-def check_range(name: str, ids: Int[Tensor, "*rows"], vocab_size: int, *, ignored: int | None = None) -> None:
-    """Raise ValueError naming the first id that is outside 0 … vocab_size − 1 (and is not `ignored`)."""
+def check_range(
+    name: str, ids: Int[Tensor, "*rows"], size: int, *, ignored: int | None = None, of: str = "the vocabulary"
+) -> None:
+    """Raise ValueError naming the first id that is outside 0 … size − 1 (and is not `ignored`)."""
     low, high = ids.aminmax()
-    if low >= 0 and high < vocab_size:
+    if low >= 0 and high < size:
         return
-    wrong = (ids < 0) | (ids >= vocab_size)
+    wrong = (ids < 0) | (ids >= size)
     if ignored is not None:
         wrong &= ids != ignored
     if wrong.any():
         place = tuple(wrong.nonzero()[0].tolist())
-        raise ValueError(
-            f"{name} holds {int(ids[place])} at {place}; the vocabulary has {vocab_size} ids, 0 to {vocab_size - 1}"
-        )
+        raise ValueError(f"{name} holds {int(ids[place])} at {place}; {of} has {size} ids, 0 to {size - 1}")
 
 
 def positions_and_mask(
