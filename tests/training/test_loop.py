@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from glassformer.models.gpt2 import GPT2
-from glassformer.text import Batch
+from glassformer.text import Batch as TokenBatch
 from glassformer.training import ModelOptimizer, Recipe, checkpoint_activations
+from glassformer.training.batches import Batch, next_token_batch
 from glassformer.training.events import Evaluated, Event, Progressed
 from glassformer.training.loop import Clock, Job, Progress, accumulate, evaluate, fit, train_step
+from glassformer.training.tasks import Validation
 
 Tiny = Callable[..., Recipe]
 VOCABULARY = 20
@@ -25,7 +27,17 @@ def batches(recipe: Recipe, *, seed: int = 0, ignored: bool = False) -> Iterator
         inputs, targets = (torch.randint(VOCABULARY, shape, generator=generator) for _ in range(2))
         if ignored:  # as many in each row as its number says
             targets[torch.arange(shape[1]) < torch.arange(shape[0])[:, None] * 2] = -100
-        yield Batch(inputs, targets)
+        yield next_token_batch(TokenBatch(inputs, targets))
+
+
+class Held(Validation):
+    """Batches to validate on, ready made."""
+
+    def __init__(self, *ready: Batch) -> None:
+        self.ready = ready
+
+    def batches(self) -> tuple[Batch, ...]:
+        return self.ready
 
 
 def make_job(recipe: Recipe, source: Iterator[Batch] | None = None, **changes: Any) -> Job:
@@ -34,7 +46,7 @@ def make_job(recipe: Recipe, source: Iterator[Batch] | None = None, **changes: A
     validation = next(batches(recipe, seed=9))
     job = Job(
         recipe=recipe, model=model, optimizer=ModelOptimizer(model, recipe.optimizer),
-        batches=source or batches(recipe), validation=[validation], device=torch.device("cpu"),
+        batches=source or batches(recipe), validation=Held(validation), device=torch.device("cpu"),
         decode=lambda ids: " ".join(map(str, ids)), save=lambda: None, save_best=lambda: None,
         tell=lambda event: None, should_stop=lambda: False, flops_per_token=1e6, machine_flops=1e9,
     )  # fmt: skip
@@ -72,8 +84,9 @@ def test_accumulated_micro_batches_equal_the_large_batch_whatever_they_count(tin
 def test_a_batch_without_counted_targets_moves_no_weight_by_its_gradient(tiny: Tiny) -> None:
     recipe = no_dropout(tiny)
     job = make_job(recipe)
-    inputs, targets = next(batches(recipe))
-    assert accumulate(job, Batch(inputs, torch.full_like(targets, -100))) == 0.0
+    batch = next(batches(recipe))
+    batch.inputs["targets"].fill_(-100)
+    assert accumulate(job, batch) == 0.0
     assert all(p.grad is None or p.grad.eq(0).all() for p in job.model.parameters())
 
 
@@ -105,9 +118,9 @@ def test_a_non_finite_loss_or_gradient_stops_before_the_step_and_names_the_row(
     progress = Progress()
     train_step(job, progress)
     before, state = parameters(job), {name: t.clone() for name, t in job.optimizer.state_dict().items()}
-    bad = Batch(torch.arange(32).remainder(10).view(4, 8), torch.zeros(4, 8, dtype=torch.int64))
+    bad = TokenBatch(torch.arange(32).remainder(10).view(4, 8), torch.zeros(4, 8, dtype=torch.int64))
     bad.inputs[2] = 17  # the only row with this token
-    job.batches = iter([bad])
+    job.batches = iter([next_token_batch(bad)])
 
     def poisoned(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         wrong = (inputs[0] == 17)[..., None]
@@ -175,11 +188,11 @@ def test_the_validation_loss_is_the_mean_over_counted_tokens_in_eval_mode(tiny: 
     recipe = tiny()  # with dropout
     job = make_job(recipe, batches(recipe, ignored=True))
     first, second = next(job.batches), next(batches(recipe, seed=4))
-    job.validation = [first, second]
+    job.validation = Held(first, second)
     found = evaluate(job, Progress(), Clock(Progress()))
     with torch.no_grad():
-        logits = torch.cat([job.model.eval()(batch.inputs).logits for batch in job.validation]).double()
-    targets = torch.cat([first.targets, second.targets])
+        logits = torch.cat([job.model.eval()(batch.inputs["input_ids"]).logits for batch in (first, second)]).double()
+    targets = torch.cat([first.inputs["targets"], second.inputs["targets"]])
     picked = logits.log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None]).squeeze(-1)
     assert found == pytest.approx(-picked[targets != -100].mean().item(), rel=1e-6)
     assert found == evaluate(job, Progress(), Clock(Progress()))
@@ -187,9 +200,9 @@ def test_the_validation_loss_is_the_mean_over_counted_tokens_in_eval_mode(tiny: 
 
 def test_only_the_first_batches_are_evaluated_where_the_recipe_says_so(tiny: Tiny) -> None:
     job = make_job(tiny(evaluation__batches=1))
-    first = next(iter(job.validation))
+    first = next(iter(job.validation.batches()))
     alone = evaluate(job, Progress(), Clock(Progress()))
-    job.validation = [first, next(batches(job.recipe, seed=5))]
+    job.validation = Held(first, next(batches(job.recipe, seed=5)))
     assert evaluate(job, Progress(), Clock(Progress())) == alone
 
 

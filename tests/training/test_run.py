@@ -56,6 +56,7 @@ def test_a_run_leaves_all_that_it_promises(tiny: Tiny, tmp_path: Path) -> None:
     run = train(recipe, run_folder=tmp_path / "run")
     assert sorted(path.name for path in run.folder.iterdir()) == [
         ".lock", "best", "checkpoints", "glassformer_tokenizer.json", "metrics.jsonl", "model", "recipe.toml",
+        "result.json",
     ]  # fmt: skip
     assert run.step in (6, 12)  # of the best weights
     assert run.signal is None

@@ -11,7 +11,7 @@ from glassformer.training.view import RECENT, Seen, clock, curve
 def started(step: int) -> Started:
     recipe = load_recipe("demo", {"training.steps": "1000"})
     return Started(
-        step=step, recipe=recipe, folder=Path("here"), parameters=1, train_tokens=1, validation_tokens=1,
+        step=step, recipe=recipe, folder=Path("here"), parameters=1, data="a text",
         flops_per_token=1.0, machine_flops=None, device="cpu",
     )  # fmt: skip
 

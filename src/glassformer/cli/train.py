@@ -4,9 +4,12 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ def run(options: Train, settings: list[str]) -> int:
 
     from glassformer.training import load_recipe, parse_overrides, train
 
+    console = Console()
     recipe = load_recipe(options.recipe, parse_overrides(settings))
     step = options.resume_step
     done = train(
@@ -43,10 +47,33 @@ def run(options: Train, settings: list[str]) -> int:
         resume=options.resume if step is None else step,
         overwrite=options.overwrite,
         run_folder=options.run_folder,
-        console=Console(),
+        console=console,
     )
     if done.signal is not None:
         print(f"stopped by {done.signal} after a checkpoint; --resume goes on", file=sys.stderr)
         return 128 + signal.Signals[done.signal]
-    print(f"glassformer generate --model {done.folder}   # lets it write")
+    if done.result is not None:
+        console.print(report(done.result))
+    print(done.recipe.task.next_command(done.folder))
     return 0
+
+
+def report(result: dict[str, Any]) -> "Table":
+    """What the best weights reach on the validation data, beside the baseline, and the time it took."""
+    from datetime import timedelta
+
+    from rich.table import Table
+
+    baseline = result["baseline"]
+    table = Table(title=f"the weights of step {result['step']:,} on the validation data", title_justify="left")
+    table.add_column("metric")
+    table.add_column("this model", justify="right")
+    if baseline:
+        table.add_column("baseline", justify="right")
+    for name, value in ({"loss": result["validation_loss"]} | result["metrics"]).items():
+        beside = [f"{baseline[name]:.4f}" if name in baseline else ""] if baseline else []
+        table.add_row(name.replace("_", " "), f"{value:.4f}", *beside)
+    wall, cpu = (timedelta(seconds=round(result[kind])) for kind in ("seconds", "cpu_seconds"))
+    table.caption = f"{wall} of wall time, {cpu} of CPU time"
+    table.caption_justify = "left"
+    return table

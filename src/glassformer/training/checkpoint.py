@@ -2,7 +2,7 @@
 
     checkpoints/step-000500/model.safetensors       the weights
     checkpoints/step-000500/training.safetensors    the optimizer, the generators; how far the run and loader have come
-    best/model.safetensors                          the weights with the lowest validation loss so far
+    best/model.safetensors                          the weights that were best on the validation data so far
 
 A folder takes its name when it is whole and on the disk, so that a crash at any moment leaves the one before. Every
 tensor has a SHA-256, and so have the texts. Nothing is ever unpickled.

@@ -4,7 +4,7 @@ Every event has `step`: how many optimizer steps had been taken.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from glassformer.training.recipe import Recipe
@@ -18,11 +18,12 @@ class Started:
     recipe: Recipe
     folder: Path
     parameters: int
-    train_tokens: int
-    validation_tokens: int
-    flops_per_token: float
+    data: str  # what is trained on, in a few words
+    flops_per_token: float | None
     machine_flops: float | None  # per second, of a product of matrices in the run's precision; None where unknown
     device: str
+    new: tuple[str, ...] = ()  # parameters that the model which the run began from did not have
+    frozen: int = 0  # parameters that do not learn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +39,20 @@ class Progressed:
     cpu_seconds: float
     tokens_per_second: float
     matrix_share: float | None  # of the machine's measured matrix speed
+    experts: dict[str, list[float]] = field(default_factory=dict)  # layer -> the share of its tokens that each got
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """The loss on the validation text, per token, in nats."""
+    """The loss on the validation data, a mean over the targets, in nats, and the task's metrics."""
 
     step: int
     validation_loss: float
     is_best: bool
     seconds: float
     cpu_seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()  # a prediction or two, to look at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +70,9 @@ class Ended:
     step: int
     signal: str | None
     validation_loss: float | None
-    best_loss: float | None
+    best: float | None  # of the metric that the task goes by
     seconds: float
+    cpu_seconds: float
 
 
 Event = Started | Progressed | Evaluated | Saved | Ended

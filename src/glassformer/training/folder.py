@@ -4,7 +4,8 @@ runs/NAME/recipe.toml       the recipe, resolved
 runs/NAME/tokenizer.json    or glassformer_tokenizer.json
 runs/NAME/metrics.jsonl     see glassformer.training.metrics
 runs/NAME/checkpoints/      see glassformer.training.checkpoint
-runs/NAME/best/             the weights with the lowest validation loss
+runs/NAME/best/             the weights that were best on the validation data
+runs/NAME/result.json       what they reach: loss, metrics, the baseline's, the time it took
 runs/NAME/model/            the same as a Hugging Face folder, with the tokenizer
 """
 
@@ -18,8 +19,8 @@ from glassformer.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from glassformer.training.metrics import METRICS
 from glassformer.training.recipe import Recipe, load_recipe
 
-RECIPE, MODEL_FOLDER, LOCK = "recipe.toml", "model", ".lock"
-OWN_FILES = (RECIPE, METRICS, *TOKENIZER_FILES)
+RECIPE, RESULT, MODEL_FOLDER, LOCK = "recipe.toml", "result.json", "model", ".lock"
+OWN_FILES = (RECIPE, METRICS, RESULT, *TOKENIZER_FILES)
 OWN_FOLDERS = ("checkpoints", "best", MODEL_FOLDER, "tensorboard")
 
 

@@ -1,35 +1,24 @@
 """The training loop: batch, loss, gradient, step; and now and then a word, an evaluation, a checkpoint.
 
-It knows a model as something called with `model(inputs, targets=targets)` that gives the mean loss over the counted
-targets, and nothing more about it.
+It knows a model as something called with `model(**batch.inputs)` that gives the mean loss over the counted targets, and
+nothing more about it.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from glassformer.text.loader import Batch
+from glassformer.training.batches import Batch, Source
+from glassformer.training.clock import Clock, Progress
 from glassformer.training.events import Evaluated, Listener, Progressed
 from glassformer.training.optimizers import ModelOptimizer
 from glassformer.training.recipe import PRECISIONS, Recipe
-
-
-@dataclass
-class Progress:
-    """How far a run has come; every checkpoint holds it."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    loss_sum: float = 0.0  # since the last word
-    loss_count: int = 0
-    validation_loss: float | None = None  # the latest
-    best_loss: float | None = None
+from glassformer.training.tasks import Measured, Validation
+from glassformer.training.tasks.task import LOSS
 
 
 @dataclass
@@ -39,16 +28,17 @@ class Job:
     recipe: Recipe
     model: nn.Module
     optimizer: ModelOptimizer
-    batches: Iterator[Batch]
-    validation: Iterable[Batch]
+    batches: Source
+    validation: Validation
     device: torch.device
     decode: Callable[[list[int]], str]
     save: Callable[[], None]
     save_best: Callable[[], None]
     tell: Listener
     should_stop: Callable[[], bool]
-    flops_per_token: float
+    flops_per_token: float | None
     machine_flops: float | None
+    experts: Callable[[], dict[str, list[float]]] = dict  # each layer's shares of the tokens since the last word
 
 
 def fit(job: Job, progress: Progress) -> None:
@@ -59,8 +49,9 @@ def fit(job: Job, progress: Progress) -> None:
     training, evaluation = job.recipe.training, job.recipe.evaluation
     clock, saved = Clock(progress), progress.step or None
     while progress.step < training.steps and not job.should_stop():
+        before = progress.tokens
         gradient_norm = train_step(job, progress)
-        clock.count_step(job.recipe.data.batch_size * job.recipe.data.context)
+        clock.count_step(progress.tokens - before)
         last = progress.step == training.steps
         if progress.step % training.log_every == 0 or last:
             job.tell(progressed(job, progress, gradient_norm, clock.tokens_per_second()))
@@ -93,7 +84,7 @@ def train_step(job: Job, progress: Progress) -> float:
         nn.utils.clip_grads_with_norm_(parameters, training.clip_norm, norm)
     job.optimizer.step()
     progress.step += 1
-    progress.tokens += batch.inputs.numel()
+    progress.tokens += batch.tokens
     progress.loss_sum += value
     progress.loss_count += 1
     return norm_value
@@ -104,12 +95,12 @@ def accumulate(job: Job, batch: Batch) -> Tensor:
 
     Each part's mean is weighed by its share of the counted targets, so that the parts add up to the mean of all.
     """
-    total, rows = max(1, batch.counted), job.recipe.training.micro_batch_size or len(batch.inputs)
+    total, rows = max(1, batch.counted), job.recipe.training.micro_batch_size or len(batch)
     loss = torch.zeros((), device=job.device)
-    for start in range(0, len(batch.inputs), rows):
-        part = Batch(batch.inputs[start : start + rows], batch.targets[start : start + rows])
+    for start in range(0, len(batch), rows):
+        part = batch.rows(start, start + rows)
         with autocast(job):
-            part_loss = job.model(part.inputs, targets=part.targets).loss * (part.counted / total)
+            part_loss = job.model(**part.inputs).loss * (part.counted / total)
         part_loss.backward()
         loss += part_loss.detach()
     return loss
@@ -121,45 +112,57 @@ def autocast(job: Job) -> torch.autocast:
     return torch.autocast(job.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
-@torch.no_grad()
-def evaluate(job: Job, progress: Progress, clock: "Clock") -> float:
-    """The mean loss over the counted validation tokens; keeps the weights if it is the best so far."""
-    job.model.eval()
-    total, counted, limit = 0.0, 0, job.recipe.evaluation.batches
-    for i, batch in enumerate(job.validation):
-        if limit is not None and i == limit:
-            break
-        with autocast(job):
-            here = batch.to(job.device)
-            mean = job.model(here.inputs, targets=here.targets).loss
-        total += mean.item() * batch.counted
-        counted += batch.counted
+def evaluate(job: Job, progress: Progress, clock: Clock) -> float:
+    """The mean loss over the counted validation targets, and the task's metrics; keeps the weights if they are the
+    best so far by the metric that the task goes by."""
+    loss, found = measure(job, final=False)
     clock.settle()
-    loss = progress.validation_loss = total / counted
     if not math.isfinite(loss):
         raise FloatingPointError(f"step {progress.step}: the validation loss is {loss}, though training's was finite")
-    is_best = progress.best_loss is None or loss < progress.best_loss
+    progress.validation_loss, progress.metrics = loss, found.metrics
+    metric = job.recipe.task.metric
+    value = loss if metric == LOSS else found.metrics[metric]
+    is_best = progress.best is None or (value < progress.best if metric == LOSS else value > progress.best)
     if is_best:
-        progress.best_loss = loss
+        progress.best = value
         job.save_best()
     job.tell(
         Evaluated(
-            step=progress.step, validation_loss=loss, is_best=is_best,
-            seconds=progress.seconds, cpu_seconds=progress.cpu_seconds,
+            step=progress.step, validation_loss=loss, is_best=is_best, seconds=progress.seconds,
+            cpu_seconds=progress.cpu_seconds, metrics=found.metrics, examples=found.examples,
         )
     )  # fmt: skip
     return loss
+
+
+@torch.no_grad()
+def measure(job: Job, *, final: bool) -> tuple[float, Measured]:
+    """The mean loss over the counted validation targets, and what the task measures beside it."""
+    job.model.eval()
+    total, counted, limit, kept = 0.0, 0, job.recipe.evaluation.batches, []
+    for i, batch in enumerate(job.validation.batches()):
+        if limit is not None and i == limit:
+            break
+        with autocast(job):
+            output: Any = job.model(**batch.to(job.device).inputs)
+        total += output.loss.item() * batch.counted
+        counted += batch.counted
+        kept.append(job.validation.keep(batch, output))
+    with autocast(job):
+        return total / counted, job.validation.measure(job.model, total / counted, kept, final=final)
 
 
 def progressed(job: Job, progress: Progress, gradient_norm: float, tokens_per_second: float) -> Progressed:
     """What is told every `log_every` steps; the mean of the losses starts anew."""
     loss = progress.loss_sum / progress.loss_count
     progress.loss_sum, progress.loss_count = 0.0, 0
-    share = None if job.machine_flops is None else job.flops_per_token * tokens_per_second / job.machine_flops
+    share = None
+    if job.machine_flops is not None and job.flops_per_token is not None:
+        share = job.flops_per_token * tokens_per_second / job.machine_flops
     return Progressed(
         step=progress.step, loss=loss, learning_rate=job.optimizer.learning_rate, gradient_norm=gradient_norm,
         tokens=progress.tokens, seconds=progress.seconds, cpu_seconds=progress.cpu_seconds,
-        tokens_per_second=tokens_per_second, matrix_share=share,
+        tokens_per_second=tokens_per_second, matrix_share=share, experts=job.experts(),
     )  # fmt: skip
 
 
@@ -167,44 +170,17 @@ def describe(job: Job, batch: Batch) -> str:
     """Which rows alone, without dropout, have a loss or gradient that is not finite, and what the first reads."""
     job.model.eval()
     parameters, wrong = list(job.optimizer.parameters.values()), []
-    for row in range(len(batch.inputs)):
+    for row in range(len(batch)):
         with autocast(job):
-            loss = job.model(batch.inputs[row : row + 1], targets=batch.targets[row : row + 1]).loss
+            loss = job.model(**batch.rows(row, row + 1).inputs).loss
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             wrong.append(row)
     row = wrong[0] if wrong else 0
-    text = job.decode(batch.inputs[row].tolist())
+    text = job.decode(batch.inputs["input_ids"][row].tolist())
     shown = repr(text if len(text) <= 80 else text[:77] + "...")
     if not wrong:
         return f"no row of the batch does so alone; row 0 reads {shown}"
     others = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
     return f"row {row} of the batch{others} reads {shown}"
-
-
-class Clock:
-    """Adds the time that passes to a run's progress; tells the speed of the steps, evaluations left out."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress, self.wall, self.cpu = progress, time.perf_counter(), time.process_time()
-        self.step_tokens, self.step_seconds = 0, 0.0
-
-    def settle(self) -> float:
-        """Count what has passed since the last time; gives the seconds."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        passed = wall - self.wall
-        self.progress.seconds += passed
-        self.progress.cpu_seconds += cpu - self.cpu
-        self.wall, self.cpu = wall, cpu
-        return passed
-
-    def count_step(self, tokens: int) -> None:
-        self.step_seconds += self.settle()
-        self.step_tokens += tokens
-
-    def tokens_per_second(self) -> float:
-        """Of the steps since this was last asked."""
-        speed = self.step_tokens / max(self.step_seconds, 1e-9)
-        self.step_tokens, self.step_seconds = 0, 0.0
-        return speed

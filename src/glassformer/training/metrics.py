@@ -24,7 +24,18 @@ class MetricsFile:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Progressed | Evaluated):
             with explained(self.path), self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
+                file.write(json.dumps(flat(event)) + "\n")
+
+
+def flat(event: Progressed | Evaluated) -> dict[str, Any]:
+    """An event as one record: a metric stands beside the validation loss, a layer's experts as a list."""
+    record = asdict(event)
+    if isinstance(event, Evaluated):
+        record |= {f"validation_{name}": value for name, value in record.pop("metrics").items()}
+        del record["examples"]
+    elif not event.experts:
+        del record["experts"]
+    return record
 
 
 def read_metrics(run_folder: str | Path) -> list[dict[str, Any]]:
@@ -60,8 +71,8 @@ class TensorBoard:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Progressed | Evaluated):
-            for key, value in asdict(event).items():
-                if key != "step" and value is not None:
+            for key, value in flat(event).items():
+                if key != "step" and isinstance(value, int | float):
                     self.writer.add_scalar(key, value, event.step)
         elif isinstance(event, Ended):
             self.writer.close()

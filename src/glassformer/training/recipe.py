@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from glassformer.foundation.suggest import did_you_mean
-from glassformer.models.catalog import MODELS, build
-from glassformer.models.language_model import LanguageModel
+from glassformer.models.catalog import MODELS
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
 from glassformer.ops.linear import LINEAR
@@ -29,9 +28,11 @@ from glassformer.parts import (
     use_kernels,
 )
 from glassformer.training.blocks import zero_residuals
+from glassformer.training.init import Init
 from glassformer.training.optimizers import OPTIMIZERS, AdamWConfig, OptimizerConfig
 from glassformer.training.schedules import SCHEDULES, Cosine, Schedule
 from glassformer.training.settings import Place, Text, flatten, read, table_of, to_toml
+from glassformer.training.tasks import TASKS, LanguageModelling, Task
 
 
 class ModelConfig(Protocol):
@@ -50,17 +51,21 @@ CHOICES: dict[Any, dict[str, type]] = {
     OptimizerConfig: dict(OPTIMIZERS),
     Schedule: dict(SCHEDULES),
     RotaryScaling: dict(SCALINGS),
+    Task: dict(TASKS),
 }
+SIZED = ("bpe", "wordpiece", "unigram")  # tokenizers that are trained to a size
+MAY_BE_ZERO = ("seed",)
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The [data] section. A batch has `batch_size` rows of `context` tokens."""
+    """The [data] section. A batch has `batch_size` rows of `context` tokens, or of at most so many."""
 
     corpus: str = "python-docs"  # a name, a file, a folder or a glob: see glassformer.text.load_corpus
-    tokenizer: str = "characters"  # or bytes, bpe, or a folder that holds one
-    vocab_size: int | None = None  # of a bpe that is trained
+    examples: str | None = None  # for tasks that learn from examples: see glassformer.text.load_examples
+    tokenizer: str | None = None  # characters, bytes, bpe, ..., or a folder that holds one; none: [init]'s, characters
+    vocab_size: int | None = None  # of a tokenizer that is trained to a size
     context: int = 128
     batch_size: int = 16
 
@@ -89,19 +94,25 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The [evaluation] section: the loss on the validation text, in order, the same each time."""
+    """The [evaluation] section: loss and metrics on the validation data, the same each time."""
 
     every: int = 250
     batch_size: int = 32
     batches: int | None = None  # the first so many; none: all
+    examples: int | None = 200  # how many to write answers for on the way, where the task writes; in the end all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A training run, before it is run. The vocabulary's size is the tokenizer's and so no setting of the model."""
+    """A training run, before it is run. The vocabulary's size is the tokenizer's and so no setting of the model.
+
+    `model` is None where it is to be that of the folder which [init] names.
+    """
 
     name: str
-    model: ModelConfig
+    model: ModelConfig | None = None
+    task: Task = field(default_factory=LanguageModelling)
+    init: Init = field(default_factory=Init)
     data: Data = field(default_factory=Data)
     optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
     schedule: Schedule = field(default_factory=Cosine)
@@ -111,12 +122,18 @@ class Recipe:
     def to_toml(self) -> str:
         """The recipe with every setting written out; `load_recipe` reads it back equal."""
         table = table_of(self, CHOICES)
-        del table["model"]["vocab_size"]
+        if self.model is not None and self.init.source is None:
+            del table["model"]["vocab_size"]
         return to_toml(table)
 
-    def build_model(self, vocab_size: int) -> LanguageModel:
-        """The model, with the tokenizer's vocabulary, its kernels chosen, and drawn from torch's generator."""
-        built = build(replace(self.model, vocab_size=vocab_size))  # type: ignore[type-var]
+    def with_model(self, **settings: Any) -> "Recipe":
+        """The recipe with other settings of its model."""
+        return replace(self, model=replace(self.model, **settings))  # type: ignore[type-var]
+
+    def build_model(self, vocab_size: int, **settings: Any) -> Any:
+        """The model with the task's head, with the tokenizer's vocabulary and other settings that follow from it, its
+        kernels chosen, and drawn from torch's generator."""
+        built = self.task.build(self.with_model(vocab_size=vocab_size, **settings).model)
         training = self.training
         if training.zero_init:
             zero_residuals(built)
@@ -127,6 +144,14 @@ class Recipe:
         ours, theirs = (flatten(tomllib.loads(recipe.to_toml())) for recipe in (self, other))
         keys = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
         return [f"{key} = {ours.get(key, '(absent)')!r}, there {theirs.get(key, '(absent)')!r}" for key in keys]
+
+    def completed(self, begun: "Recipe") -> "Recipe":
+        """What a run that was begun by this recipe has found out (its model's folder, its labels), filled in."""
+        if self.model is None:
+            return replace(self, model=begun.model)
+        if getattr(self.model, "labels", ()) is None and type(self.model) is type(begun.model):
+            return self.with_model(labels=getattr(begun.model, "labels", None))
+        return self
 
 
 def recipe_names() -> list[str]:
@@ -150,7 +175,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, str] | None = 
     table.setdefault("name", name)
     for key, value in (overrides or {}).items():
         set_override(table, key, value)
-    if isinstance(table.get("model"), dict) and "vocab_size" in table["model"]:
+    if isinstance(table.get("model"), dict) and "vocab_size" in table["model"] and "from" not in table.get("init", ()):
         raise ValueError(f"{source}: [model] vocab_size cannot be set: it is the tokenizer's (see [data] vocab_size)")
     recipe = read(Recipe, table, Place(source), CHOICES)
     try:
@@ -208,26 +233,34 @@ def parse_overrides(arguments: Iterable[str]) -> dict[str, str]:
 def check(recipe: Recipe) -> None:
     """Raise ValueError, naming section and key, for what cannot work together, before any work is done."""
     data, training, evaluation = recipe.data, recipe.training, recipe.evaluation
-    for name, section in {"model": recipe.model, "data": data, "training": training, "evaluation": evaluation}.items():
-        check_positive(name, section)
+    sections = {"model": recipe.model, "task": recipe.task, "data": data, "training": training,
+                "evaluation": evaluation}  # fmt: skip
+    for name, section in sections.items():
+        if section is not None:
+            check_positive(name, section)
     kernels = {"attend": ATTEND, "linear": LINEAR, "cross_entropy": CROSS_ENTROPY}
     for key, table in {"precision": PRECISIONS, **kernels}.items():
         value = getattr(training, key)
         if value is not None and value not in table:
             raise ValueError(f"[training] {key} is {value!r}{did_you_mean(value, table)}")
-    if data.tokenizer == "bpe" and data.vocab_size is None:
-        raise ValueError("[data] tokenizer 'bpe' needs a vocab_size, for example 1024")
-    if data.tokenizer != "bpe" and data.vocab_size is not None:
-        raise ValueError(f"[data] vocab_size={data.vocab_size} has no meaning for the tokenizer {data.tokenizer!r}")
+    if data.tokenizer in SIZED and data.vocab_size is None:
+        raise ValueError(f"[data] tokenizer {data.tokenizer!r} needs a vocab_size, for example 1024")
+    if data.tokenizer not in SIZED and data.vocab_size is not None:
+        name = data.tokenizer or "characters"
+        raise ValueError(f"[data] vocab_size={data.vocab_size} has no meaning for the tokenizer {name!r}")
     try:
         recipe.schedule.check(training.steps)
     except ValueError as error:
         raise ValueError(f"[schedule] {error}") from error
-    check_model(recipe)
+    if recipe.model is not None:
+        check_model(recipe)
+    elif recipe.init.source is None:
+        raise ValueError("the recipe lacks model: [model] name says which, or [init] from a folder that holds one")
+    recipe.task.check(recipe)
 
 
 def check_positive(name: str, section: Any) -> None:
-    """Quantities are positive (a seed may be 0), fractions and dropouts between 0 and 1."""
+    """Quantities are positive (a seed or a token's id may be 0), fractions and dropouts between 0 and 1."""
     for setting in fields(section):
         value = getattr(section, setting.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -235,7 +268,7 @@ def check_positive(name: str, section: Any) -> None:
         if setting.name.endswith("dropout"):
             if not 0 <= value < 1:
                 raise ValueError(f"[{name}] {setting.name}={value} must lie between 0 and 1, 1 excluded")
-        elif not (value >= 0 if setting.name == "seed" else value > 0):
+        elif not (value >= 0 if setting.name in MAY_BE_ZERO else value > 0):
             raise ValueError(f"[{name}] {setting.name}={value} must be positive")
 
 

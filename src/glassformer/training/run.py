@@ -1,29 +1,19 @@
 """From a recipe to a run folder, and back from the folder to the model. See `folder.py` for what lies where."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from glassformer.checkpoints.files import TensorFile
-from glassformer.models.language_model import LanguageModel
+from glassformer.foundation.atomic import atomic_file
 from glassformer.ops.machine import keep_freed_memory, machine
-from glassformer.parts import LearnedPosition
-from glassformer.text import (
-    SequentialLoader,
-    Tokenizer,
-    TokenLoader,
-    cached_tokens,
-    load_corpus,
-    load_tokenizer,
-    train_tokenizer,
-)
-from glassformer.text.corpus import Corpus
+from glassformer.text import Tokenizer, load_tokenizer
 from glassformer.training.blocks import checkpoint_activations
 from glassformer.training.checkpoint import (
     Checkpoints,
@@ -35,12 +25,15 @@ from glassformer.training.checkpoint import (
     set_generator_states,
 )
 from glassformer.training.events import Ended, Event, Listener, Saved, Started
-from glassformer.training.folder import MODEL_FOLDER, RECIPE, begin_folder, check_folder, is_run, locked
-from glassformer.training.loop import Job, Progress, fit
+from glassformer.training.experts import ExpertLoad
+from glassformer.training.folder import MODEL_FOLDER, RECIPE, RESULT, begin_folder, check_folder, is_run, locked
+from glassformer.training.init import freeze, rates, take_weights
+from glassformer.training.loop import Job, Progress, fit, measure
 from glassformer.training.metrics import MetricsFile, TensorBoard, read_metrics
 from glassformer.training.optimizers import ModelOptimizer
 from glassformer.training.recipe import PRECISIONS, Recipe, load_recipe
 from glassformer.training.signals import stop_request
+from glassformer.training.tasks.task import num_parameters
 from glassformer.training.view import view
 
 
@@ -50,12 +43,13 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    model: LanguageModel
+    model: Any  # of the task's kind: a LanguageModel, an encoder with a head, an encoder-decoder
     tokenizer: Tokenizer
     step: int
     validation_loss: float | None  # of these weights
     signal: str | None = None  # what stopped it early
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    result: dict[str, Any] | None = field(default=None, repr=False)  # what result.json says, once it is written
 
 
 def train(
@@ -89,6 +83,8 @@ def train(
     folder = Path(run_folder) if run_folder is not None else Path("runs") / recipe.name
     listeners = [on_event] if callable(on_event) else list(on_event)
     resumed = resume is not False
+    if resumed and is_run(folder):
+        recipe = recipe.completed(load_recipe(folder / RECIPE))
     check_folder(folder, recipe, resume=resumed, overwrite=overwrite)
     with ExitStack() as stack:
         stack.enter_context(locked(folder))
@@ -105,11 +101,14 @@ def train(
         if resumed:
             trainer.resume(None if resume is True else int(resume))
         else:  # only now is an earlier run overwritten: the text has been read, the model fits
-            begin_folder(folder, recipe, trainer.tokenizer)
+            begin_folder(folder, trainer.recipe, trainer.tokenizer)
         trainer.listen(listeners)
         trainer.fit(should_stop)
-        tell(Ended(step=trainer.progress.step, signal=should_stop.signal, seconds=trainer.progress.seconds,
-                   validation_loss=trainer.progress.validation_loss, best_loss=trainer.progress.best_loss))  # fmt: skip
+        if should_stop.signal is None:
+            trainer.finish()
+        progress = trainer.progress
+        tell(Ended(step=progress.step, signal=should_stop.signal, seconds=progress.seconds, best=progress.best,
+                   cpu_seconds=progress.cpu_seconds, validation_loss=progress.validation_loss))  # fmt: skip
         return export(folder, signal=should_stop.signal)
 
 
@@ -121,20 +120,22 @@ class Trainer:
         self.checkpoints = Checkpoints(folder, recipe.training.keep)
         self.checkpoints.sweep()
         self.device = device_of(recipe)
-        corpus = load_corpus(recipe.data.corpus)
-        self.tokenizer = tokenizer or make_tokenizer(recipe, corpus)
-        train_tokens = cached_tokens(corpus.train, self.tokenizer)
-        validation_tokens = cached_tokens(corpus.validation, self.tokenizer)
-        data, seed = recipe.data, recipe.training.seed
-        self.batches = TokenLoader(train_tokens, batch_size=data.batch_size, length=data.context, seed=seed)
-        self.validation = SequentialLoader(
-            validation_tokens, batch_size=recipe.evaluation.batch_size, length=data.context
-        )
-        torch.manual_seed(seed)
-        self.model = recipe.build_model(self.tokenizer.vocab_size).to(self.device)
-        self.optimizer = ModelOptimizer(self.model, recipe.optimizer)
-        self.progress = Progress()
-        self.token_counts = len(train_tokens), len(validation_tokens)
+        trained = None if tokenizer is not None or recipe.init.source is None else recipe.init.load()
+        if trained is not None:
+            tokenizer = load_tokenizer(recipe.init.folder())
+            if recipe.model is None:
+                recipe = replace(recipe, model=trained.config)
+        prepared = recipe.task.prepare(recipe, tokenizer)
+        if prepared.labels is not None:
+            recipe = recipe.with_model(labels=prepared.labels)
+        self.recipe, self.prepared, self.tokenizer = recipe, prepared, prepared.tokenizer
+        torch.manual_seed(recipe.training.seed)
+        self.model = recipe.build_model(**recipe.task.model_settings(recipe, self.tokenizer))
+        self.new = () if trained is None else take_weights(self.model, trained, recipe.init.source)
+        freeze(self.model, recipe.init.freeze)
+        self.model.to(self.device)
+        self.optimizer = ModelOptimizer(self.model, recipe.optimizer, rates(self.model, recipe.init))
+        self.batches, self.progress = prepared.batches, Progress()
 
     def resume(self, step: int | None) -> None:
         """Take up a checkpoint; those of later steps are put aside."""
@@ -162,21 +163,23 @@ class Trainer:
         model: Any = checkpoint_activations(self.model) if training.checkpoint_activations else self.model
         if training.compile:
             model.compile()
-        flops, machine = flops_per_token(self.model, self.recipe), machine_flops(self.recipe, self.device)
+        task, config = self.recipe.task, self.recipe.model
+        flops, peak = task.flops_per_token(self.model, config, self.recipe.data.context), self.machine_flops()
         self.tell(
             Started(
-                step=self.progress.step, recipe=self.recipe, folder=self.folder, parameters=self.model.num_parameters,
-                train_tokens=self.token_counts[0], validation_tokens=self.token_counts[1], flops_per_token=flops,
-                machine_flops=machine, device=str(self.device),
+                step=self.progress.step, recipe=self.recipe, folder=self.folder, data=self.prepared.data,
+                parameters=num_parameters(self.model), flops_per_token=flops, machine_flops=peak,
+                device=str(self.device), new=self.new,
+                frozen=sum(p.numel() for p in self.model.parameters() if not p.requires_grad),
             )
         )  # fmt: skip
-        job = Job(
+        self.job = Job(
             recipe=self.recipe, model=model, optimizer=self.optimizer, batches=self.batches, device=self.device,
-            validation=self.validation, decode=self.tokenizer.decode, save=self.save,
+            validation=self.prepared.validation, decode=self.tokenizer.decode, save=self.save,
             save_best=self.save_best, tell=self.tell, should_stop=should_stop, flops_per_token=flops,
-            machine_flops=machine,
+            machine_flops=peak, experts=ExpertLoad(self.model),
         )  # fmt: skip
-        fit(job, self.progress)
+        fit(self.job, self.progress)
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -193,8 +196,31 @@ class Trainer:
 
     def save_best(self) -> None:
         """Keep the weights as the best so far."""
-        state = {"step": self.progress.step, "validation_loss": self.progress.validation_loss}
+        progress = self.progress
+        state = {"step": progress.step, "validation_loss": progress.validation_loss, "metrics": progress.metrics}
         self.checkpoints.save_best(self.model.state_dict(), state)
+
+    def finish(self) -> None:
+        """Write down what the best weights reach, measured anew where a task's full measure takes its time."""
+        if not self.checkpoints.best.is_file():  # stopped before the first evaluation
+            return
+        found = read_state(TensorFile(self.checkpoints.best))
+        if self.prepared.validation.searches:
+            put_weights(self.model, read_weights(self.checkpoints.best), self.checkpoints.best)
+            found["metrics"] = measure(self.job, final=True)[1].metrics
+        result = found | {
+            "baseline": dict(self.prepared.baseline),
+            "seconds": self.progress.seconds,
+            "cpu_seconds": self.progress.cpu_seconds,
+        }
+        with atomic_file(self.folder / RESULT) as file:
+            file.write(json.dumps(result, indent=2).encode())
+
+    def machine_flops(self) -> float | None:
+        """Per second, what this machine's matrix product reaches in the run's precision; None where it is unknown."""
+        if self.device.type != "cpu":
+            return None
+        return machine().peak_gflops(PRECISIONS[self.recipe.training.precision] or torch.float32) * 1e9
 
 
 def device_of(recipe: Recipe) -> torch.device:
@@ -213,36 +239,6 @@ def taken_up(state: Mapping[str, Any]) -> Progress:
         return Progress(**state["progress"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"a checkpoint's state does not say how far the run had come: {error}") from error
-
-
-def make_tokenizer(recipe: Recipe, corpus: Corpus) -> Tokenizer:
-    """The tokenizer that the recipe names, trained on the corpus or loaded from a folder."""
-    name = recipe.data.tokenizer
-    if Path(name).is_dir():
-        return load_tokenizer(name)
-    # Characters: the alphabet of all the text, or validation could not be read. Otherwise from training alone.
-    text = corpus.train + corpus.validation if name == "characters" else corpus.train
-    with TemporaryDirectory() as folder:
-        train_tokenizer(name, text, vocab_size=recipe.data.vocab_size).save(folder)
-        return load_tokenizer(folder)  # as later uses load it, its fast path included
-
-
-def flops_per_token(model: LanguageModel, recipe: Recipe) -> float:
-    """Of a training step: 6 for each parameter that multiplies, and attention's products of context length.
-
-    6 (parameters − position table) + 12 layers · dim · context  (Chowdhery et al. 2022, "PaLM", appendix B).
-    """
-    tables = sum(part.weight.numel() for part in model.modules() if isinstance(part, LearnedPosition))
-    config: Any = recipe.model
-    attention = 12 * getattr(config, "num_layers", 0) * getattr(config, "dim", 0) * recipe.data.context
-    return 6.0 * (model.num_parameters - tables) + attention
-
-
-def machine_flops(recipe: Recipe, device: torch.device) -> float | None:
-    """Per second, what this machine's matrix product reaches in the run's precision; None where it is not measured."""
-    if device.type != "cpu":
-        return None
-    return machine().peak_gflops(PRECISIONS[recipe.training.precision] or torch.float32) * 1e9
 
 
 def export(folder: Path, signal: str | None = None) -> Run:
@@ -273,13 +269,8 @@ def load_run(folder: str | Path) -> Run:
         snapshot, source = checkpoints.load(), checkpoints.folder
         weights, step = snapshot.model, snapshot.state["progress"]["step"]
     with torch.device("meta"):
-        model = recipe.build_model(tokenizer.vocab_size)
+        model = recipe.build_model(**recipe.task.model_settings(recipe, tokenizer))
     put_weights(model, weights, source)
-    return Run(folder=folder, recipe=recipe, model=model.eval(), tokenizer=tokenizer, step=step,
+    result = json.loads((folder / RESULT).read_text()) if (folder / RESULT).is_file() else None
+    return Run(folder=folder, recipe=recipe, model=model.eval(), tokenizer=tokenizer, step=step, result=result,
                validation_loss=loss, metrics=read_metrics(folder))  # fmt: skip
-
-
-def validation_batches(run: Run, batch_size: int = 32) -> Iterable[Any]:
-    """The run's validation text again, in batches of its context."""
-    text = load_corpus(run.recipe.data.corpus).validation
-    return SequentialLoader(cached_tokens(text, run.tokenizer), batch_size=batch_size, length=run.recipe.data.context)

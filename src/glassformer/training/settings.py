@@ -2,7 +2,8 @@
 
 What a table may hold follows from the annotations of a dataclass and from nothing else: `int`, `float`, `bool`, `str`,
 tuples of them, another dataclass, or `X | None`, whose None is written "none" (TOML has no null). A field annotated
-with an abstract class or a union is a table whose `name` picks one of the classes that `choices` gives for it.
+with an abstract class or a union is a table whose `name` picks one of the classes that `choices` gives for it. A field
+whose name cannot be a word of Python's has the one for the table in its metadata, as "key".
 """
 
 import types
@@ -51,15 +52,15 @@ def read(kind: type[T], table: object, place: Place, choices: Choices) -> T:
     if not isinstance(table, Mapping):
         raise TypeError(f"{place.of(table)} is {table!r}; expected a table of settings")
     hints = typing.get_type_hints(kind)
-    known = {field.name: hints[field.name] for field in fields(kind) if field.init}  # pyright: ignore[reportArgumentType]
+    names = {key_of(field): field.name for field in fields(kind) if field.init}  # pyright: ignore[reportArgumentType]
     values: dict[str, Any] = {}
     for key, value in table.items():
         here = (place / key).of(value)
-        if key not in known:
+        if key not in names:
             section = ".".join(place.path)
             raise ValueError(f"{here.source}: {f'[{section}]' if section else 'a recipe'} has no key {key!r}"
-                             f"{did_you_mean(key, known)}")  # fmt: skip
-        values[key] = read_value(known[key], value, here, choices)
+                             f"{did_you_mean(key, names)}")  # fmt: skip
+        values[names[key]] = read_value(hints[names[key]], value, here, choices)
     try:
         return kind(**values)
     except TypeError as error:
@@ -69,6 +70,11 @@ def read(kind: type[T], table: object, place: Place, choices: Choices) -> T:
         raise ValueError(f"{place} lacks {', '.join(missing)}") from error
     except ValueError as error:
         raise ValueError(f"{place.source}: [{'.'.join(place.path)}] {error}") from error
+
+
+def key_of(field: Any) -> str:
+    """What a dataclass's field is called in a table."""
+    return field.metadata.get("key", field.name)
 
 
 def is_required(field: Any) -> bool:
@@ -87,7 +93,9 @@ def read_value(kind: Any, value: object, place: Place, choices: Choices) -> Any:
     if typing.get_origin(kind) is tuple:
         kinds, parts = typing.get_args(kind), value
         if isinstance(value, Text):
-            parts = [Text(part.strip()) for part in value.strip("[]()").split(",")]
+            parts = [Text(part.strip().strip("\"'")) for part in value.strip("[]()").split(",") if part.strip()]
+        if kinds[1:] == (...,) and isinstance(parts, list | tuple):
+            kinds = kinds[:1] * len(parts)
         if not isinstance(parts, list | tuple) or len(parts) != len(kinds):
             raise TypeError(f"{place} is {value!r}; expected {len(kinds)} values")
         return tuple(read_value(kind, part, place, choices) for kind, part in zip(kinds, parts, strict=True))
@@ -143,7 +151,7 @@ def table_of(settings: Any, choices: Choices) -> dict[str, Any]:
             value = NONE
         elif hints[field.name] is float:
             value = float(value)
-        table[field.name] = value
+        table[key_of(field)] = value
     return table
 
 

@@ -88,10 +88,13 @@ class Lines:
                 return headline(event)
             case Progressed():
                 left = self.seen.seconds_left()
-                return (f"step {event.step:>6}   loss {event.loss:.4f}   rate {event.learning_rate:.2e}   "
+                line = (f"step {event.step:>6}   loss {event.loss:.4f}   rate {event.learning_rate:.2e}   "
                         f"{speed(event)}   {clock(left)} left")  # fmt: skip
+                return "\n".join([line, *(f"   {each}" for each in experts(event))])
             case Evaluated():
-                return f"step {event.step:>6}   validation loss {event.validation_loss:.4f}{' (best)' * event.is_best}"
+                shown = "".join(f"   {example}\n" for example in event.examples)
+                return (f"step {event.step:>6}   validation loss {event.validation_loss:.4f}   "
+                        f"{metrics(event)}{' (best)' * event.is_best}\n{shown}").rstrip()  # fmt: skip
             case Saved():
                 return f"step {event.step:>6}   saved {event.path}"
             case Ended():
@@ -122,6 +125,7 @@ class LivePanel:
         if seen.evaluated and seen.best:
             best = f"best {seen.best.validation_loss:.4f} at step {seen.best.step:,}"
             table.add_row("validation", f"[bold green]{seen.evaluated.validation_loss:.4f}", best)
+            table.add_row("", "", metrics(seen.evaluated))
         if seen.progressed:
             table.add_row("rate", f"{seen.progressed.learning_rate:.2e}",
                           f"gradient norm {seen.progressed.gradient_norm:.2f}")  # fmt: skip
@@ -130,6 +134,8 @@ class LivePanel:
             left = seen.seconds_left()
             table.add_row("time", clock(seen.progressed.seconds), f"{clock(left)} left")
         rows.append(table)
+        rows += [Text(line, style="cyan") for line in experts(seen.progressed)]
+        rows += [Text(example, style="dim") for example in (seen.evaluated.examples if seen.evaluated else ())]
         if seen.ended:
             rows += [Text(), Text(ending(seen.ended), style="bold")]
         elif seen.saved:
@@ -139,18 +145,31 @@ class LivePanel:
 
 def headline(event: Started) -> str:
     """The run in one line."""
-    recipe = event.recipe
-    model = type(recipe.model).__name__.removesuffix("Config")
+    model = type(event.recipe.model).__name__.removesuffix("Config")
     resumed = f", going on from step {event.step:,}" if event.step else ""
-    text = f"{recipe.data.corpus}: {event.train_tokens:,} tokens, {event.validation_tokens:,} more to validate on"
-    return f"{model}, {event.parameters:,} parameters, {event.device}{resumed}; {text}"
+    began = "" if event.recipe.init.source is None or event.step else f", begun from {event.recipe.init.source}"
+    new = f" (new: {', '.join(event.new)})" if event.new else ""
+    frozen = f", {event.frozen:,} of them frozen" if event.frozen else ""
+    about = f"{model}, {event.parameters:,} parameters{frozen}, {event.device}{resumed}{began}{new}"
+    return f"{about}; {event.data}"
 
 
 def ending(event: Ended) -> str:
     """How the run ended, in one line."""
-    losses = "" if event.best_loss is None else f"; best validation loss {event.best_loss:.4f}"
+    loss = "" if event.validation_loss is None else f"; validation loss {event.validation_loss:.4f}"
     how = "done" if event.signal is None else f"stopped by {event.signal}, saved: resume goes on from here"
-    return f"{how} at step {event.step:,} after {clock(event.seconds)}{losses}"
+    return f"{how} at step {event.step:,} after {clock(event.seconds)} ({clock(event.cpu_seconds)} of CPU){loss}"
+
+
+def metrics(event: Evaluated) -> str:
+    """What the task measures, in one line."""
+    return "   ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.metrics.items())
+
+
+def experts(event: Progressed | None) -> list[str]:
+    """How the tokens spread over the experts, a line for each layer."""
+    shares = {} if event is None else event.experts
+    return [f"experts of {layer}: {'  '.join(f'{s:>4.0%}' for s in each)}" for layer, each in shares.items()]
 
 
 def speed(event: Progressed) -> str:

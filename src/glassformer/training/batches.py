@@ -1,0 +1,210 @@
+"""Batches as mappings that a model takes by name, and where they come from: rows of a text, or single examples.
+
+Every loader for training goes on without end; what its batch k holds depends on nothing but the seed and k, so that a
+run resumes to the bit wherever it was stopped.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glassformer.text.loader import IGNORED, TokenLoader
+from glassformer.text.loader import Batch as TokenBatch
+
+POOL = 50  # batches whose examples are sorted by length together: little padding, and still another order each epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What goes into `model(**inputs)`, which gives the mean loss over the entries of `inputs[target]` but −100.
+
+    Every tensor has one row per example. `tokens` is how many the model reads, padding left out.
+    """
+
+    inputs: Mapping[str, Tensor]
+    target: str
+    tokens: int
+
+    def __len__(self) -> int:
+        return len(self.inputs[self.target])
+
+    @property
+    def counted(self) -> int:
+        """How many targets count: the weight of this batch in a mean over several."""
+        return int((self.inputs[self.target] != IGNORED).sum())
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Some of its rows."""
+        inputs = {name: tensor[start:stop] for name, tensor in self.inputs.items()}
+        return Batch(inputs=inputs, target=self.target, tokens=self.tokens * len(inputs[self.target]) // len(self))
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on another device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return Batch(inputs=inputs, target=self.target, tokens=self.tokens)
+
+
+class Source(Protocol):
+    """One batch after the other."""
+
+    def __next__(self) -> Batch: ...
+
+
+class Loader(Source, Protocol):
+    """Batches for training, without end, with a state to go on from."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def next_token_batch(batch: TokenBatch) -> Batch:
+    """Rows of a text, and the token that follows each."""
+    inputs = {"input_ids": batch.inputs, "targets": batch.targets}
+    return Batch(inputs=inputs, target="targets", tokens=batch.inputs.numel())
+
+
+class Rows:
+    """Windows of a text, each batch of them made into one for the task: `make(windows, random)`.
+
+    The generator depends on the seed and the step alone.
+    """
+
+    def __init__(self, tokens: TokenLoader, make: Callable[[TokenBatch, np.random.Generator], Batch]) -> None:
+        self.tokens, self.make = tokens, make
+
+    def __next__(self) -> Batch:
+        random = np.random.default_rng([self.tokens.seed, self.tokens.step, 1])  # the windows' own have two numbers
+        return self.make(next(self.tokens), random)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The windows' state."""
+        return self.tokens.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the state was taken. ValueError where it is of other tokens, sizes or seed."""
+        self.tokens.load_state_dict(state)
+
+
+class ExampleLoader:
+    """Examples in batches of about the same length, without end: each comes once in an epoch, in a new order.
+
+    An epoch shuffles the examples, sorts every `POOL` batches' worth of them by length, cuts these into batches and
+    shuffles the batches. The last batch of an epoch's order may be smaller.
+
+    Args:
+        lengths: of the examples, in tokens; what batches are made by.
+        make: the batch of some examples, by their numbers.
+        content: what the examples hold, for `fingerprint`: a state goes on through the same examples only.
+
+    Raises:
+        ValueError: there are no examples, or `batch_size` is not positive.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        make: Callable[[NDArray[np.int64]], Batch],
+        *,
+        batch_size: int,
+        seed: int,
+        content: object,
+    ) -> None:
+        if not len(lengths):
+            raise ValueError("there is no example to learn from")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} is not a positive integer")
+        self.lengths, self.make = np.asarray(lengths), make
+        self.batch_size, self.seed, self.step = batch_size, seed, 0
+        self.batches_per_epoch = -(-len(lengths) // batch_size)
+        self._sha256 = fingerprint(content)
+        self._epoch: tuple[int, list[NDArray[np.int64]]] = (-1, [])
+
+    def __next__(self) -> Batch:
+        epoch, place = divmod(self.step, self.batches_per_epoch)
+        if self._epoch[0] != epoch:
+            self._epoch = epoch, self.order(epoch)
+        self.step += 1
+        return self.make(self._epoch[1][place])
+
+    def order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The examples of each batch of an epoch, by their numbers."""
+        random = np.random.default_rng([self.seed, epoch])
+        shuffled, pool = random.permutation(len(self.lengths)), POOL * self.batch_size
+        batches: list[NDArray[np.int64]] = []
+        for start in range(0, len(shuffled), pool):
+            some = shuffled[start : start + pool]
+            batches += cut(some[np.argsort(self.lengths[some], kind="stable")], self.batch_size)
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the loader has come, and through what."""
+        return {"step": self.step, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the state was taken. ValueError where it is of other examples, sizes or seed."""
+        identity = self._identity()
+        if not isinstance(state, dict) or state.keys() != {"step", *identity}:
+            raise ValueError(f"this is not the state of an ExampleLoader: it has {sorted(map(str, state))}")
+        for key, value in identity.items():
+            if state[key] != value:
+                raise ValueError(f"the state was taken with {key}={state[key]!r}, but this loader has {key}={value!r}")
+        if not isinstance(state["step"], int) or state["step"] < 0:
+            raise ValueError(f"the state says step={state['step']!r}: expected an integer from 0 on")
+        self.step = state["step"]
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "count": len(self.lengths),
+            "sha256": self._sha256,
+        }
+
+
+class SortedBatches:
+    """Examples for evaluation: each once, the short ones first, the same each time."""
+
+    def __init__(self, lengths: Sequence[int], make: Callable[[NDArray[np.int64]], Batch], *, batch_size: int) -> None:
+        if not len(lengths):
+            raise ValueError("there is no example to evaluate on")
+        self.make = make
+        self.numbers = cut(np.argsort(np.asarray(lengths), kind="stable"), batch_size)
+        """The examples of each batch."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.make(numbers) for numbers in self.numbers)
+
+
+def cut(numbers: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """In pieces of `size`, the last perhaps shorter."""
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+
+
+def fingerprint(content: object) -> str:
+    """The SHA-256 of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def padded(rows: Iterable[Sequence[int]], value: int) -> Tensor:
+    """(b, t) of the rows, filled up on the right with `value`."""
+    rows = list(rows)
+    filled = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+    for place, row in zip(filled, rows, strict=True):
+        place[: len(row)] = row
+    return torch.from_numpy(filled)
+
+
+def presence(rows: Iterable[Sequence[int]]) -> Tensor:
+    """(b, t) with 1 where a row has a token, 0 where it is padded."""
+    lengths = torch.tensor([len(row) for row in rows])
+    return (torch.arange(int(lengths.max())) < lengths[:, None]).long()
