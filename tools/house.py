@@ -12,11 +12,11 @@ PACKAGE = "glassformer"
 
 FLOORS = (  # a room imports from its own floor and from the floors before it
     ("foundation",),
-    ("ops", "checkpoints", "text"),
+    ("ops", "checkpoints", "text", "metrics"),
     ("parts",),
     ("generation",),
     ("models",),
-    ("training", "tracing", "compression"),
+    ("training", "prediction", "tracing", "compression", "export"),
     ("explorer", "learn"),
     ("cli", "__init__", "__main__"),
 )

@@ -268,7 +268,8 @@ class Mask:
         """
         for term in self.terms:
             term.check(t, s)
-        terms = [term for term in self.terms if not term.hides_nothing(t, s)]
+        # A program that is exported serves all sizes: nothing may follow from those of the example.
+        terms = [term for term in self.terms if torch.compiler.is_exporting() or not term.hides_nothing(t, s)]
         if not terms:
             return None
         return self.keep(("visible", t, s, device), lambda: reduce(and_, (term.dense(t, s, device) for term in terms)))

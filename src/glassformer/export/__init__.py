@@ -1,0 +1,5 @@
+"""Models as programs that run elsewhere: ONNX."""
+
+from glassformer.export.onnx import export_onnx
+
+__all__ = ["export_onnx"]
