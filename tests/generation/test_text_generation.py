@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glassformer.generation import generate_text, stream_text
+from glassformer.generation import GenerationOptions, Prompt, Prompts, generate_text, stream_text
 from glassformer.generation.text import StopStrings
 from glassformer.text import BPETokenizer, ByteTokenizer, CharacterTokenizer
 
@@ -34,6 +34,12 @@ class Says(nn.Module):
         super().__init__()
         self.ids, self.asked, self.config = list(ids), 0, Config(vocab_size)
         self.weight = nn.Parameter(torch.zeros(1))
+
+    def prompt(self, input_ids: Prompts, attention_mask: Tensor | None, options: GenerationOptions) -> Prompt:
+        return Prompt(self, input_ids, attention_mask, options)
+
+    def framed(self, ids: list[int]) -> list[int]:
+        return ids
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, cache: Counter) -> Tensor:
         return torch.zeros(*input_ids.shape, 1)

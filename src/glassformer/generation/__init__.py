@@ -1,15 +1,28 @@
 """Continuing a prompt: greedy, sampled or beam search; whole or streamed; as ids or as text."""
 
-from glassformer.generation.decode import Generative, generate, stream
+from glassformer.generation.decode import Decoder, Generative, Prompt, generate, stream
 from glassformer.generation.options import GenerationOptions
-from glassformer.generation.processors import LogitsProcessor, MinP, RepetitionPenalty, Temperature, TopK, TopP
+from glassformer.generation.processors import (
+    ForcedToken,
+    LogitsProcessor,
+    MinP,
+    RepetitionPenalty,
+    Temperature,
+    TopK,
+    TopP,
+)
+from glassformer.generation.prompt import Prompts
 from glassformer.generation.text import generate_text, stream_text
 
 __all__ = [
+    "Decoder",
+    "ForcedToken",
     "GenerationOptions",
     "Generative",
     "LogitsProcessor",
     "MinP",
+    "Prompt",
+    "Prompts",
     "RepetitionPenalty",
     "Temperature",
     "TopK",

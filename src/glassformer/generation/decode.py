@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -24,8 +24,8 @@ class Cache(Protocol):
     def reorder(self, rows: Tensor) -> None: ...
 
 
-class Generative(Protocol):
-    """What generation asks of a model; `glassformer.models.language_model.LanguageModel` has it.
+class Decoder(Protocol):
+    """What continues ids; `glassformer.models.language_model.LanguageModel` is such.
 
     `config` has `vocab_size` and `max_positions`; `has_position_table` says that no token may stand beyond the latter.
     """
@@ -40,6 +40,28 @@ class Generative(Protocol):
     def modules(self) -> Iterator[nn.Module]: ...
 
 
+class Prompt(NamedTuple):
+    """What generation goes on from: who continues which ids, and how. 0 in the mask is padding."""
+
+    decoder: Decoder
+    input_ids: Prompts
+    attention_mask: Shaped[Tensor, "*b t"] | None
+    options: GenerationOptions
+
+
+class Generative(Protocol):
+    """What generation asks of a model: to say what is to be continued, and how a text's ids are framed for it.
+
+    A decoder continues what it is given, itself. An encoder-decoder reads what it is given; what is continued is the
+    beginning of its answer, by a decoder that knows the source.
+    """
+
+    @property
+    def config(self) -> Any: ...
+    def prompt(self, input_ids: Prompts, attention_mask: Tensor | None, options: GenerationOptions, /) -> Prompt: ...
+    def framed(self, ids: list[int], /) -> list[int]: ...
+
+
 def generate(
     model: Generative,
     input_ids: Prompts,
@@ -52,12 +74,14 @@ def generate(
 ) -> Int[Tensor, "rows s"]:
     """Continue each prompt; returns prompts and continuations, (b · num_return_sequences, prompt + new).
 
+    Of an encoder-decoder, `input_ids` are sources, and the result is their targets, from the start token on.
+
     >>> model.generate([[1, 2, 3], [4]], max_new_tokens=20, do_sample=True, temperature=0.8, top_k=40, seed=0)
 
     Args:
-        model: a causal language model.
-        input_ids: (b, t) ids, or a list of lists of any lengths, which are padded on the left.
-        attention_mask: (b, t), 0 at padding, which is on the left.
+        model: a causal language model, or an encoder-decoder.
+        input_ids: (b, t) ids, or a list of lists of any lengths, which are padded.
+        attention_mask: (b, t), 0 at padding, which is on the left (a source may have it anywhere).
         generator: where the rows' seeds are drawn from, when no `seed` is given.
         on_token: called with the new ids (b) after each step.
         options: a `GenerationOptions`; any of its fields may also be given by name: `max_new_tokens`, `max_length`,
@@ -68,13 +92,13 @@ def generate(
         ValueError, TypeError: for an empty prompt, ids outside the vocabulary, more tokens than there are positions,
             options that are out of range, contradict each other, or do not exist.
     """
-    run = _prepare(model, input_ids, attention_mask, generator, make_options(options, changes))
+    run = _prepare(model.prompt(input_ids, attention_mask, make_options(options, changes)), generator)
     if run.options.num_beams > 1:
         if on_token is not None:
             raise ValueError(f"on_token with num_beams={run.options.num_beams}: beams are known only at the end")
-        with evaluating(model):
+        with evaluating(run.decoder):
             prompts, new = run.ids.split([run.length, run.ids.shape[1] - run.length], 1)
-            found = beam_search(model, prompts, run.present, run.options, new.shape[1])
+            found = beam_search(run.decoder, prompts, run.present, run.options, new.shape[1])
         return run.restored(found.clone())  # a clone made here is no inference tensor: gradients may pass by it
     for token in _steps(run):
         if on_token is not None:
@@ -92,7 +116,12 @@ def stream(
     **changes: Any,
 ) -> Iterator[Int[Tensor, "b"]]:
     """`generate`, step by step: yields the new ids of all rows, (b), as they are known. Raises at the call."""
-    run = _prepare(model, input_ids, attention_mask, generator, make_options(options, changes))
+    return stream_prompt(model.prompt(input_ids, attention_mask, make_options(options, changes)), generator)
+
+
+def stream_prompt(prompt: Prompt, generator: torch.Generator | None = None) -> Iterator[Int[Tensor, "b"]]:
+    """`stream`, for a prompt that the model has made of what it was given."""
+    run = _prepare(prompt, generator)
     if run.options.num_beams > 1:
         raise ValueError(f"num_beams={run.options.num_beams} cannot be streamed: beams are known only at the end")
     return _steps(run)
@@ -106,7 +135,7 @@ class Decoding:
     no padding. The model is told by `present`.
     """
 
-    model: Generative
+    decoder: Decoder
     options: GenerationOptions
     prompt: Int[Tensor, "b t"]  # as given
     ids: Int[Tensor, "b s"]
@@ -120,13 +149,8 @@ class Decoding:
         return ids if self.present is None else torch.cat([prompt, ids[:, prompt.shape[1] :]], 1)
 
 
-def _prepare(
-    model: Generative,
-    input_ids: Prompts,
-    attention_mask: Tensor | None,
-    generator: torch.Generator | None,
-    options: GenerationOptions,
-) -> Decoding:
+def _prepare(start: Prompt, generator: torch.Generator | None) -> Decoding:
+    model, input_ids, attention_mask, options = start
     vocab_size, device = model.config.vocab_size, next(model.parameters()).device
     for name, token in (*(("eos_token_id", eos) for eos in options.eos_tokens), ("pad_token_id", options.padding)):
         if not 0 <= token < vocab_size:
@@ -155,7 +179,7 @@ def _prepare(
     return Decoding(model, options, prompt, ids, present, length, draws)
 
 
-def _new_tokens(model: Generative, length: int, options: GenerationOptions) -> int:
+def _new_tokens(model: Decoder, length: int, options: GenerationOptions) -> int:
     """How many tokens to add; ValueError where that is none, or more than the model has positions."""
     new = (options.max_length or 0) - length if options.max_new_tokens is None else options.max_new_tokens
     if new < 1:
@@ -171,7 +195,7 @@ def _new_tokens(model: Generative, length: int, options: GenerationOptions) -> i
 
 def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
     """Fill `run.ids`, a column at a time, and yield each column."""
-    model, options, ids, start = run.model, run.options, run.ids, run.length
+    model, options, ids, start = run.decoder, run.options, run.ids, run.length
     rows, total = ids.shape
     limit = model.config.max_positions if options.slide_context and model.has_position_table else total
     processors = options.logits_processors()
@@ -207,7 +231,7 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
 
 
 @contextmanager
-def evaluating(model: Generative) -> Iterator[None]:
+def evaluating(model: Decoder) -> Iterator[None]:
     """Dropout off for the enclosed code; each module's mode comes back after it."""
     training = [module for module in model.modules() if module.training]
     for module in training:

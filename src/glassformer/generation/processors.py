@@ -31,6 +31,21 @@ class RepetitionPenalty:
 
 
 @dataclass(frozen=True)
+class ForcedToken:
+    """Behind `length` ids only `token` stays, and is certain: what a text has to begin or to end with."""
+
+    length: int
+    token: int
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        if ids.shape[1] != self.length:
+            return logits
+        forced = torch.full_like(logits, REMOVED)
+        forced[:, self.token] = 0.0
+        return forced
+
+
+@dataclass(frozen=True)
 class Temperature:
     """z / temperature: below 1 sharper, above 1 flatter (Ackley et al. 1985)."""
 

@@ -1,4 +1,4 @@
-"""Prompts, as they come, made into one batch: checked, and padded on the left where their lengths differ."""
+"""Prompts, as they come, made into one batch: checked, and padded where their lengths differ."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +17,17 @@ def batch_prompts(
     vocab_size: int,
     padding: int,
     device: torch.device,
+    continued: bool = True,
 ) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"] | None]:
     """The ids as one tensor, and which of them are real; None where all are.
 
-    `prompts` is a tensor (b, t) or (t), one list of ids, or a list of such lists, of any lengths.
+    `prompts` is a tensor (b, t) or (t), one list of ids, or a list of such lists, of any lengths. What is continued has
+    its padding on the left; what is only read, the source of a translation, gets it on the right, and may have it
+    anywhere.
 
     Raises:
-        ValueError: for an empty prompt, an id outside the vocabulary, a mask of another shape, or padding at the end.
+        ValueError: for an empty prompt, an id outside the vocabulary, a mask of another shape, or padding at the end of
+            what is continued.
         TypeError: for ids that are not integers.
     """
     if isinstance(prompts, Tensor):
@@ -31,9 +35,9 @@ def batch_prompts(
     else:
         if attention_mask is not None:
             raise ValueError("attention_mask goes with a tensor of ids; lists of ids are padded here")
-        ids, present = _from_lists(prompts, padding)
+        ids, present = _from_lists(prompts, padding, left=continued)
     if attention_mask is not None:
-        present = _from_mask(attention_mask, ids)
+        present = _from_mask(attention_mask, ids, continued)
     low, high = ids.aminmax()
     if low < 0 or high >= vocab_size:
         row, column = ((ids < 0) | (ids >= vocab_size)).nonzero()[0].tolist()
@@ -54,7 +58,9 @@ def _from_tensor(ids: Tensor) -> Int[Tensor, "b t"]:
     return ids if ids.ndim == 2 else ids[None]
 
 
-def _from_lists(prompts: Sequence[int] | Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor | None]:
+def _from_lists(
+    prompts: Sequence[int] | Sequence[Sequence[int]], padding: int, *, left: bool
+) -> tuple[Tensor, Tensor | None]:
     if isinstance(prompts, str):
         raise TypeError("the prompt is text; encode it with the model's tokenizer, or use generate_text")
     nested = len(prompts) > 0 and not isinstance(prompts[0], int)
@@ -64,9 +70,11 @@ def _from_lists(prompts: Sequence[int] | Sequence[Sequence[int]], padding: int) 
         if not row:
             raise ValueError(f"prompt {i} is empty; give at least one token to continue")
     longest = max(map(len, rows))
-    ids = torch.tensor([[padding] * (longest - len(row)) + row for row in rows])
+    fill = [[padding] * (longest - len(row)) for row in rows]
+    ids = torch.tensor([pads + row if left else row + pads for pads, row in zip(fill, rows, strict=True)])
     lengths = torch.tensor([[len(row)] for row in rows])
-    return ids, torch.arange(longest) >= longest - lengths
+    places = torch.arange(longest)
+    return ids, places >= longest - lengths if left else places < lengths
 
 
 def _as_id(value: Any) -> int:
@@ -77,7 +85,7 @@ def _as_id(value: Any) -> int:
     return value.__index__()
 
 
-def _from_mask(mask: Tensor, ids: Tensor) -> Bool[Tensor, "b t"]:
+def _from_mask(mask: Tensor, ids: Tensor, continued: bool) -> Bool[Tensor, "b t"]:
     mask = mask[None] if mask.ndim == 1 else mask
     if mask.shape != ids.shape:
         raise ValueError(f"attention_mask has shape {tuple(mask.shape)}; expected {tuple(ids.shape)}, as input_ids")
@@ -85,5 +93,6 @@ def _from_mask(mask: Tensor, ids: Tensor) -> Bool[Tensor, "b t"]:
     for row in (~present[:, -1]).nonzero()[:, 0].tolist():
         if not bool(present[row].any()):
             raise ValueError(f"prompt {row} is empty: its attention_mask is all 0")
-        raise ValueError(f"attention_mask ends with padding in row {row}; pad prompts on the left to continue them")
+        if continued:
+            raise ValueError(f"attention_mask ends with padding in row {row}; pad prompts on the left to continue them")
     return present

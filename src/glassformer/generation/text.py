@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from glassformer.generation.decode import Generative, stream
+from glassformer.generation.decode import Generative, stream_prompt
 from glassformer.generation.options import GenerationOptions, make_options
 from glassformer.generation.processors import REMOVED
 
@@ -52,7 +52,7 @@ def stream_text(
     options: GenerationOptions | None = None,
     **changes: Any,
 ) -> Iterator[str]:
-    """The continuation of `prompt`, piece by piece as it is generated.
+    """The continuation of `prompt`, piece by piece as it is generated; of an encoder-decoder, its answer to `prompt`.
 
     A character whose bytes are spread over several tokens is given once, whole; one that the last token leaves
     incomplete is left out. Text ends before the first stop string, wherever in tokens that begins and ends. The
@@ -83,8 +83,8 @@ def stream_text(
         options = make_options(options, {"eos_token_id": tokenizer.end_of_text})
     if not prompt:
         raise ValueError("the prompt is empty; give at least one character to continue")
-    tokens = stream(model, tokenizer.encode(prompt), options=options)
-    return _pieces(tokens, tokenizer.stream(), frozenset(options.eos_tokens), StopStrings(stops))
+    start = model.prompt(model.framed(tokenizer.encode(prompt)), None, options)
+    return _pieces(stream_prompt(start), tokenizer.stream(), frozenset(start.options.eos_tokens), StopStrings(stops))
 
 
 def _pieces(

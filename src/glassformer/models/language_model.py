@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.checkpoints.pretrained import Pretrained
-from glassformer.generation import generate
+from glassformer.generation import GenerationOptions, Prompt, Prompts, generate
 from glassformer.models.outputs import CausalLMOutput
 from glassformer.ops.cross_entropy import IGNORE, CrossEntropyKernel, reference
 from glassformer.ops.mask import Mask
@@ -81,6 +81,14 @@ class LanguageModel(nn.Module, Pretrained, ABC):
     def generate(self, input_ids: Tensor | list[int] | list[list[int]], **options: Any) -> Tensor:
         """Continue `input_ids`; the options are those of `glassformer.generation.generate`."""
         return generate(self, input_ids, **options)
+
+    def prompt(self, input_ids: Prompts, attention_mask: Tensor | None, options: GenerationOptions) -> Prompt:
+        """What generation continues: the ids as they are given."""
+        return Prompt(self, input_ids, attention_mask, options)
+
+    def framed(self, ids: list[int]) -> list[int]:
+        """A text's ids as the model has learned to read them: as they are."""
+        return ids
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KeyValueCache:
         """An empty cache for `capacity` tokens (default: the model's `max_positions`)."""

@@ -1,7 +1,10 @@
 """Multi-head attention (Vaswani et al. 2017, section 3.2), grouped or not, self or cross."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -62,8 +65,8 @@ class Attention(nn.Module):
     def forward(
         self,
         query: Float[Tensor, "b t d"],
-        key: Float[Tensor, "b s c"] | None = None,
-        value: Float[Tensor, "b s c"] | None = None,
+        key: Float[Tensor, "r s c"] | None = None,
+        value: Float[Tensor, "r s c"] | None = None,
         *,
         mask: Mask = Mask(),
         score_bias: Float[Tensor, "#b #h t s"] | None = None,
@@ -72,24 +75,56 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Attend from `query` to `key` (default: itself), reading `value` (default: `key`).
 
+        A cache is told what `query` brings, and gives back all that it holds. Of a `key` that is given it keeps the
+        keys and values of the first call. Where `key` has fewer rows than `query`, each serves as many in turn: the
+        beams of one source share it.
+
         Raises ValueError for a value without a key, and where the mask or the cache does not fit.
         """
         if value is not None and key is None:
             raise ValueError("a value is given without a key; give both, or the key alone")
         if key is None:
             q, k, v = together((self.query, self.key, self.value), query)
+            q, k, v = self.query_norm(self._split(q)), self.key_norm(self._split(k)), self._split(v)
+            if rotate is not None:
+                q, k = rotate(q), rotate(k)
+            if cache is not None:
+                k, v = cache.append(k, v)
         else:
-            q, k, v = self.query(query), self.key(key), self.value(key if value is None else value)
-        q, k, v = self.query_norm(self._split(q)), self.key_norm(self._split(k)), self._split(v)
-        if rotate is not None:
-            q, k = rotate(q), rotate(k)
-        if cache is not None:
-            k, v = cache.append(k, v)
+            q = self.query_norm(self._split(self.query(query)))
+            q = q if rotate is None else rotate(q)
+            make = partial(self._context, key, value, rotate)
+            k, v = make() if cache is None else cache.remember(key, make)
+        shared = 1 if key is None else query.shape[0] // key.shape[0]
+        if shared > 1:
+            _check_shared(mask, score_bias, q.shape[0], k.shape[0])
+            q = rearrange(q, "(r n) h t k -> r h (n t) k", n=shared)
         dropout = self.dropout if self.training else 0.0
         out, weights = self.kernel(q, k, v, mask=mask, score_bias=score_bias, scale=self.scale, dropout=dropout)
+        if shared > 1:
+            out = rearrange(out, "r h (n t) k -> (r n) h t k", n=shared)
+            weights = None if weights is None else rearrange(weights, "r h (n t) s -> (r n) h t s", n=shared)
         if weights is not None:
             self.weights(weights)
         return self.output(out.transpose(1, 2).flatten(-2))
 
+    def _context(self, key: Tensor, value: Tensor | None, rotate: Callable[[Tensor], Tensor] | None) -> Any:
+        """The keys and values (r, g, s, k) of what is attended to."""
+        if value is None:
+            k, v = together((self.key, self.value), key)
+        else:
+            k, v = self.key(key), self.value(value)
+        k = self.key_norm(self._split(k))
+        return (k if rotate is None else rotate(k)), self._split(v)
+
     def _split(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t k"]:
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+
+def _check_shared(mask: Mask, score_bias: Tensor | None, rows: int, contexts: int) -> None:
+    """Rows that share a context become queries of one row: their places among the keys are lost."""
+    if rows % contexts or score_bias is not None or any(term.orders for term in mask.terms):
+        raise ValueError(
+            f"{rows} rows of queries meet {contexts} of keys; to share them the one must be a multiple of the other, "
+            "and neither a score bias nor a mask may depend on where a query stands"
+        )

@@ -1,5 +1,6 @@
 """The key-value cache: what attention has already computed for the tokens seen so far."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -8,10 +9,14 @@ from torch import Tensor
 
 
 class LayerCache:
-    """One layer's keys and values, (b, g, capacity, width) each, filled up to its owner's `length`."""
+    """One layer's keys and values, (b, g, capacity, width) each, filled up to its owner's `length`.
+
+    Beside them, where the layer has cross-attention, the keys and values of its context.
+    """
 
     def __init__(self, owner: "KeyValueCache", key: Tensor, value: Tensor) -> None:
         self.owner, self.key, self.value = owner, key, value
+        self.context: tuple[Tensor, Tensor, Tensor] | None = None  # itself, its keys, its values
 
     def append(
         self, k: Float[Tensor, "b g t k"], v: Float[Tensor, "b g t w"]
@@ -32,6 +37,26 @@ class LayerCache:
         if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
             return torch.cat([self.key[:, :, :start], k], dim=2), torch.cat([self.value[:, :, :start], v], dim=2)
         return self.key[:, :, :end], self.value[:, :, :end]
+
+    def remember(
+        self, context: Float[Tensor, "r s c"], make: Callable[[], tuple[Tensor, Tensor]]
+    ) -> tuple[Float[Tensor, "r g s k"], Float[Tensor, "r g s w"]]:
+        """The keys and values of a context, (k, v) = make(): made at the first call, the same ever after.
+
+        Gradients flow to what was just made; what is kept is constant. Raises ValueError for another context than the
+        first: its keys and values would be others.
+        """
+        if self.context is None:
+            k, v = make()
+            self.context = context, k.detach().contiguous(), v.detach().contiguous()
+            return k, v
+        held, k, v = self.context
+        if held is not context and not torch.equal(held, context):
+            raise ValueError(
+                f"the cache keeps keys and values of a context of {tuple(held.shape)} and was given another one, of "
+                f"{tuple(context.shape)}; a new context needs a new cache"
+            )
+        return k, v
 
 
 class KeyValueCache:
@@ -78,7 +103,10 @@ class KeyValueCache:
         self.length = length
 
     def reorder(self, rows: Int[Tensor, "b"]) -> None:
-        """Row i becomes a copy of what was row `rows[i]`: beam search keeps some beams and drops others."""
+        """Row i becomes a copy of what was row `rows[i]`: beam search keeps some beams and drops others.
+
+        What is kept of contexts stays where it is: rows only move among those that have the same one.
+        """
         for layer in self.layers:
             for held in (layer.key, layer.value):
                 held[:, :, : self.length] = held[rows, :, : self.length]
@@ -86,4 +114,5 @@ class KeyValueCache:
     @property
     def num_bytes(self) -> int:
         """Bytes allocated."""
-        return sum(layer.key.nbytes + layer.value.nbytes for layer in self.layers)
+        own = sum(layer.key.nbytes + layer.value.nbytes for layer in self.layers)
+        return own + sum(held.nbytes for layer in self.layers for held in (layer.context or ())[1:])
