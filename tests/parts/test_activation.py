@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from glassformer.parts import gelu_tanh
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 2e-6)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 2e-6), (torch.bfloat16, 2**-7)]
+)
 def test_gelu_tanh_with_gradients_equals_pytorchs(dtype: torch.dtype, tolerance: float) -> None:
     x = torch.cat([torch.randn(1000, dtype=dtype), torch.tensor([0.0, 30.0, -30.0, 1e4, -1e4], dtype=dtype)])
     dy = torch.randn_like(x)

@@ -72,20 +72,22 @@ class OneDNN:
         dtype = working_dtype(x, weight)
         if dtype is None or missing():
             raise _refusal(x, weight)
-        if torch.is_grad_enabled() and differentiable(x, weight, bias):
+        if asks_for_gradients(x, weight, bias):
             return train(x, weight, bias, dtype)
         return self.infer(x, (weight,), bias, dtype)
 
     def together(
         self, x: Float[Tensor, "*rows i"], weights: Weights, biases: Biases
     ) -> tuple[Float[Tensor, "*rows _"], ...]:
-        """Several products of one x: where no gradient is asked for, as one product with all the rows of W."""
-        if traced() or torch.is_grad_enabled():
+        """Several products of one x, as one product with all the rows of W."""
+        if traced():
             return tuple(self(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
-        dtype = working_dtype(x, *weights)
+        dtype, bias = working_dtype(x, *weights), stacked(biases, weights)
         if dtype is None or missing():
             raise _refusal(x, weights[0])
-        return split(self.infer(x, weights, stacked(biases, weights), dtype), weights)
+        if asks_for_gradients(x, *weights, *biases):
+            return split(train(x, torch.cat(list(weights)), bias, dtype), weights)
+        return split(self.infer(x, weights, bias, dtype), weights)
 
     def infer(self, x: Tensor, weights: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The product in `dtype`, by the packed rows of all the weights, without gradients."""
@@ -112,9 +114,9 @@ def traced() -> bool:
     return torch.compiler.is_compiling() or _transforms() is not None
 
 
-def differentiable(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether one of them asks for a gradient."""
-    return x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+def asks_for_gradients(*tensors: Tensor | None) -> bool:
+    """Whether a gradient will be wanted of one of them."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def stacked(biases: Sequence[Tensor | None], weights: Sequence[Tensor]) -> Tensor | None:

@@ -27,29 +27,34 @@ def gelu(x: Tensor) -> Tensor:
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU by its tanh approximation."""
     learns = x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    if learns and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+    if learns and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64, torch.bfloat16):
         return _GELUTanh.apply(x)  # pyright: ignore[reportReturnType]
     return F.gelu(x, approximate="tanh")
 
 
 class _GELUTanh(Function):
-    """(1 + tanh z)/2 = σ(2z), so y = x σ(u) with u = c (x + 0.044715 x³), c = 2√(2/π); y' = σ + x σ (1 − σ) u'.
+    """(1 + tanh z)/2 = σ(2z), so y = x σ(u) with u = c (x + 0.044715 x³), c = 2√(2/π); y' = σ + σ (1 − σ) x u'.
 
-    PyTorch's own on a CPU takes nearly twice as long, forward and backward, because of its tanh.
+    The forward pass computes the slope too, all that the backward pass needs: x u' = 3 (u − 2c/3 x). In float32 at
+    least. PyTorch's own on a CPU takes 2.5 times as long, forward and backward, because of its tanh.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        sigmoid = x.square().mul_(_C * 0.044715).add_(_C).mul_(x).sigmoid_()
-        ctx.save_for_backward(x, sigmoid)
-        return x * sigmoid
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        u = torch.addcmul(wide.new_tensor(_C), wide, wide, value=_C * 0.044715).mul_(wide)
+        sigmoid = u.sigmoid()
+        y = wide * sigmoid
+        third = u.sub_(wide, alpha=2 * _C / 3)  # x u' / 3
+        slope = sigmoid.addcmul_(sigmoid, third.addcmul_(third, sigmoid, value=-1), value=3)
+        ctx.save_for_backward(slope.to(x.dtype))
+        return y.to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, sigmoid = ctx.saved_tensors
-        slope = x.square().mul_(3 * _C * 0.044715).add_(_C).mul_(x)  # x u'
-        return slope.addcmul_(slope, sigmoid, value=-1).add_(1).mul_(sigmoid).mul_(dy)
+        (slope,) = ctx.saved_tensors
+        return slope * dy
 
 
 _C = 2 * math.sqrt(2 / math.pi)

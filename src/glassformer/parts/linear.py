@@ -62,12 +62,11 @@ class TiedLinear(nn.Module):
 
 
 def together(layers: Sequence[nn.Module], x: Float[Tensor, "*rows i"]) -> tuple[Float[Tensor, "*rows _"], ...]:
-    """What each layer makes of the same x: as one product where no gradient is asked for and their kernel can.
+    """What each layer makes of the same x: as one product where their kernel can.
 
-    Reading one packed weight is quicker than reading three. A layer that was replaced, or that somebody listens to, is
-    called as it is.
+    One product is quicker than three. A layer that was replaced, or that somebody listens to, is called as it is.
     """
-    plain = [] if torch.is_grad_enabled() else [layer for layer in layers if isinstance(layer, Linear)]
+    plain = [layer for layer in layers if isinstance(layer, Linear)]
     alike = len(plain) == len(layers) and len({type(layer.kernel) for layer in plain}) == 1
     heard = any(layer._forward_hooks or layer._forward_pre_hooks for layer in plain)
     product = getattr(plain[0].kernel, "together", None) if alike and not heard else None
