@@ -1,6 +1,7 @@
 """Which tokenizer: by name when one is made, by the files when one is loaded."""
 
 import json
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,8 +13,12 @@ from glassformer.text.tokenizer import END_OF_TEXT, TOKENIZER_FILES, Tokenizer
 from glassformer.text.tokenizer_json import read_tokenizer_json
 
 
-def train_tokenizer(name: str, text: str, *, vocab_size: int | None = None) -> Tokenizer:
+def train_tokenizer(
+    name: str, text: str, *, vocab_size: int | None = None, special_tokens: Iterable[str] = ()
+) -> Tokenizer:
     """A tokenizer made for `text`: "characters", "bytes", or "bpe" with `vocab_size` tokens and <|endoftext|>.
+
+    `special_tokens` are names of tokens beside those of the text; a bpe has them in place of <|endoftext|>.
 
     Raises:
         ValueError: unknown name; `vocab_size` missing for "bpe", or given to the two whose size follows from the text.
@@ -23,10 +28,12 @@ def train_tokenizer(name: str, text: str, *, vocab_size: int | None = None) -> T
     if name == "bpe":
         if vocab_size is None:
             raise ValueError("the tokenizer 'bpe' needs a vocab_size, for example 4096")
-        return BPETokenizer.train(text, vocab_size, special_tokens=[END_OF_TEXT])
+        return BPETokenizer.train(text, vocab_size, special_tokens=list(special_tokens) or [END_OF_TEXT])
     if vocab_size is not None:
         raise ValueError(f"vocab_size={vocab_size} has no meaning for the tokenizer {name!r}: only 'bpe' takes one")
-    return CharacterTokenizer.train(text) if name == "characters" else ByteTokenizer()
+    if name == "characters":
+        return CharacterTokenizer.train(text, special_tokens=special_tokens)
+    return ByteTokenizer(special_tokens=special_tokens)
 
 
 def load_tokenizer(folder: str | Path, *, fast: bool | None = None) -> Tokenizer:
