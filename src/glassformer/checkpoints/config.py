@@ -131,6 +131,7 @@ class ConfigTable:
     config         our frozen dataclass
     model_type     their name of the family
     architectures  their classes whose folders we open; the first is written. A file that names none is opened too
+    within         their classes that hold this model and more: opened too, by who asks for this model
     names          their attribute -> our field (a name, or `Values`)
     defaults       what their class takes for a named attribute that the file lacks; without one it must be there
     fixed          attributes that must have this value where they appear; also written
@@ -148,6 +149,7 @@ class ConfigTable:
     ignored: AbstractSet[str] = frozenset()
     compounds: tuple[Compound, ...] = ()
     unsayable: Attributes = field(default_factory=dict)
+    within: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         named = [rule if isinstance(rule, str) else rule.ours for rule in self.names.values()]
@@ -215,10 +217,10 @@ class ConfigTable:
         if (family := attributes.get("model_type")) != self.model_type:
             raise ValueError(f"config.json has model_type={family!r}; {self.config.__name__} reads {self.model_type!r}")
         for architecture in attributes.get("architectures") or ():
-            if architecture not in self.architectures:
+            if architecture not in (known := self.architectures + self.within):
                 raise ValueError(
                     f"config.json names the architecture {architecture!r}; {self.config.__name__} reads "
-                    f"{', '.join(self.architectures)}"
+                    f"{', '.join(known)}"
                 )
 
     def _check_fixed(self, attributes: Attributes) -> None:

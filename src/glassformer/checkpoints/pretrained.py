@@ -21,13 +21,14 @@ class Pretrained(ABC):
     """For an `nn.Module` built from one config: reading and writing Hugging Face folders.
 
     A model declares `config_table`, and `table`, or a function from its config to the table where the names depend on
-    it. Buffers that no file holds are computed when they are needed, or set by a method `reset_buffers(device)` of the
-    submodule that has them.
+    it, and in `optional` the submodules that a folder may lack: they are then None. Buffers that no file holds are
+    computed when they are needed, or set by a method `reset_buffers(device)` of the submodule that has them.
     """
 
     config: Any
     config_table: ClassVar[ConfigTable]
     table: ClassVar[Table | Callable[[Any], Table]]
+    optional: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_pretrained(
@@ -55,6 +56,9 @@ class Pretrained(ABC):
         weights = TensorFolder(folder)
         model: Any = built(folder, cls, config)
         tensors = load(weights, cls._table(config))
+        for part in cls.optional:
+            if not any(name.startswith(f"{part}.") for name in tensors):
+                setattr(model, part, None)
         check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype, cls._table(config))
         fill(model, tensors, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite, folder=folder)
         return model.eval()

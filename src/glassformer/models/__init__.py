@@ -4,8 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from glassformer.models.bert import BERT, BERTConfig
+    from glassformer.models.bert_heads import (
+        BERTForMaskedLM,
+        BERTForNextSentencePrediction,
+        BERTForPreTraining,
+        BERTForQuestionAnswering,
+        BERTForSequenceClassification,
+        BERTForTokenClassification,
+    )
     from glassformer.models.bigram import Bigram, BigramConfig
-    from glassformer.models.catalog import ARCHITECTURES, CONFIGS, MODELS, create_model, from_pretrained, model_config
+    from glassformer.models.catalog import (
+        ARCHITECTURES,
+        CONFIGS,
+        HEADS,
+        MODELS,
+        create_model,
+        from_pretrained,
+        model_config,
+    )
     from glassformer.models.deepseek import DeepSeek, DeepSeekConfig
     from glassformer.models.gemma3 import Gemma3, Gemma3Config
     from glassformer.models.gpt import GPT, GPTConfig
@@ -20,11 +37,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES",
+    "BERT",
     "CONFIGS",
     "GPT",
     "GPT2",
+    "HEADS",
     "MODELS",
     "MPT",
+    "BERTConfig",
+    "BERTForMaskedLM",
+    "BERTForNextSentencePrediction",
+    "BERTForPreTraining",
+    "BERTForQuestionAnswering",
+    "BERTForSequenceClassification",
+    "BERTForTokenClassification",
     "Bigram",
     "BigramConfig",
     "CausalLMOutput",
@@ -50,9 +76,21 @@ __all__ = [
 ]
 
 _HOMES = {
+    **dict.fromkeys(("BERT", "BERTConfig"), "bert"),
+    **dict.fromkeys(
+        (
+            "BERTForMaskedLM",
+            "BERTForNextSentencePrediction",
+            "BERTForPreTraining",
+            "BERTForQuestionAnswering",
+            "BERTForSequenceClassification",
+            "BERTForTokenClassification",
+        ),
+        "bert_heads",
+    ),
     **dict.fromkeys(("Bigram", "BigramConfig"), "bigram"),
     **dict.fromkeys(
-        ("ARCHITECTURES", "CONFIGS", "MODELS", "create_model", "from_pretrained", "model_config"), "catalog"
+        ("ARCHITECTURES", "CONFIGS", "HEADS", "MODELS", "create_model", "from_pretrained", "model_config"), "catalog"
     ),
     **dict.fromkeys(("GPT", "GPTConfig"), "gpt"),
     **dict.fromkeys(("GPT2", "GPT2Config"), "gpt2"),

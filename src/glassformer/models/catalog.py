@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 
-from glassformer.checkpoints.pretrained import load_folder
+from glassformer.checkpoints.pretrained import Pretrained, load_folder
 from glassformer.foundation.suggest import did_you_mean
-from glassformer.models import deepseek, gemma3, gpt, gpt2, llama, mistral, mixtral, mpt, qwen3
+from glassformer.models import bert, bert_heads, deepseek, gemma3, gpt, gpt2, llama, mistral, mixtral, mpt, qwen3
 from glassformer.models.bigram import Bigram, BigramConfig
-from glassformer.models.language_model import LanguageModel
 
-MODELS: dict[str, type[LanguageModel]] = {
+MODELS: dict[str, type[Pretrained]] = {
     "bigram": Bigram,
     "gpt": gpt.GPT,
     "gpt2": gpt2.GPT2,
@@ -23,8 +22,14 @@ MODELS: dict[str, type[LanguageModel]] = {
     "gemma3": gemma3.Gemma3,
     "mixtral": mixtral.Mixtral,
     "deepseek": deepseek.DeepSeek,
+    "bert": bert.BERT,
 }
 """Family -> class."""
+
+HEADS: dict[str, dict[str, type[Pretrained]]] = {
+    "bert": bert_heads.HEADS,
+}
+"""Family of encoders -> task -> class."""
 
 CONFIGS: dict[str, Any] = {
     "bigram": BigramConfig(),
@@ -44,13 +49,16 @@ CONFIGS: dict[str, Any] = {
     **mixtral.SIZES,
     "deepseek": deepseek.DeepSeekConfig(),
     **deepseek.SIZES,
+    "bert": bert.BERTConfig(),
+    **bert.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 
-ARCHITECTURES = {name: model for model in MODELS.values() for name in model.config_table.architectures}
+CLASSES = (*MODELS.values(), *(head for heads in HEADS.values() for head in heads.values()))
+ARCHITECTURES = {name: model for model in CLASSES for name in model.config_table.architectures}
 """What a folder's `config.json` calls its `architectures` -> the class that opens it."""
 
-_CLASSES = {model.config_table.config: model for model in MODELS.values()}
+_FAMILIES = {model.config_table.config: family for family, model in MODELS.items()}
 
 
 def model_config(name: str, **changes: Any) -> Any:
@@ -69,21 +77,36 @@ def model_config(name: str, **changes: Any) -> Any:
     return replace(config, **changes)
 
 
-def create_model(name: str, **changes: Any) -> LanguageModel:
+def create_model(name: str, *, head: str | None = None, **changes: Any) -> Any:
     """A model of a published size, its weights drawn anew; `changes` are settings of its config.
 
     >>> create_model("gpt2-medium", max_positions=2048).num_parameters
+    >>> create_model("bert-base", head="sequence_classification", labels=("negative", "positive"))
+
+    Raises what `model_config` and `build` raise.
     """
-    return build(model_config(name, **changes))
+    return build(model_config(name, **changes), head=head)
 
 
-def build(config: Any) -> LanguageModel:
-    """The model whose config this is. Raises TypeError for what is no model's config."""
-    if type(config) not in _CLASSES:
-        known = ", ".join(kind.__name__ for kind in _CLASSES)
-        raise TypeError(f"{type(config).__name__} is no model's config; expected one of {known}")
-    make: Any = _CLASSES[type(config)]
+def build(config: Any, *, head: str | None = None) -> Any:
+    """The model whose config this is, an encoder with the head for a task where one is named.
+
+    Raises what `family_of` raises, and ValueError for a head that the family has not.
+    """
+    family = family_of(config)
+    heads = HEADS.get(family, {})
+    if head is not None and head not in heads:
+        raise ValueError(f"{family!r} has no head {head!r}{did_you_mean(head, heads) if heads else ', nor any other'}")
+    make: Any = MODELS[family] if head is None else heads[head]
     return make(config)
+
+
+def family_of(config: Any) -> str:
+    """The name of a config's family, as in `MODELS`. Raises TypeError for what is no model's config."""
+    if type(config) not in _FAMILIES:
+        known = ", ".join(kind.__name__ for kind in _FAMILIES)
+        raise TypeError(f"{type(config).__name__} is no model's config; expected one of {known}")
+    return _FAMILIES[type(config)]
 
 
 def from_pretrained(
@@ -92,7 +115,7 @@ def from_pretrained(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     allow_nonfinite: bool = False,
-) -> LanguageModel:
+) -> Any:
     """The model of a Hugging Face folder or hub id, its class picked by the folder's `architectures`.
 
     Arguments and errors are those of `Pretrained.from_pretrained`.

@@ -1,6 +1,7 @@
 """What every text encoder shares: from token ids to a vector for each. The heads on it are in heads.py."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,19 +9,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from glassformer.checkpoints.pretrained import Pretrained
+from glassformer.checkpoints.table import Table
 from glassformer.models.language_model import check_range
 from glassformer.models.outputs import EncoderOutput
 from glassformer.ops.mask import Mask
+from glassformer.parts import Embedding
 
 
 class Encoder(nn.Module, Pretrained, ABC):
     """A bidirectional encoder: a vector for each token, which has seen all the others.
 
-    A model writes `__init__` (setting `config`, `blocks`, `pooler`) and `hidden`; this class adds the checks and the
-    mask. Configs have `vocab_size`. What stands at padded places of the output is unspecified.
+    A model writes `__init__` (setting `config`, `embed`, `blocks`, `pooler`) and `hidden`; this class adds the checks
+    and the mask. Configs have `vocab_size`. What stands at padded places of the output is unspecified.
     """
 
     config: Any
+    embed: Embedding
     blocks: nn.ModuleList
     pooler: nn.Module | None  # makes one vector of the first token's; None where there is none
 
@@ -91,6 +95,15 @@ class Encoder(nn.Module, Pretrained, ABC):
             check_range("input_ids", ids, self.config.vocab_size)
             if token_type_ids is not None:
                 check_range("token_type_ids", token_type_ids, self.num_segments, of="the model")
+
+
+def inside(table: Table) -> Table:
+    """An encoder's table as its heads have it: each of ours under `encoder.`."""
+    return {
+        theirs: None if rule is None else f"encoder.{rule}" if isinstance(rule, str)
+        else replace(rule, ours=f"encoder.{rule.ours}")
+        for theirs, rule in table.items()
+    }  # fmt: skip
 
 
 def looks(ids: Tensor) -> bool:

@@ -2,21 +2,28 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.models.encoder import Encoder, looks
+from glassformer.models.labels import num_classes, problem_of
 from glassformer.models.language_model import check_range
 from glassformer.models.outputs import EncoderOutput, PredictionOutput, SpanOutput
 from glassformer.ops.cross_entropy import IGNORE, CrossEntropyKernel, reference
+from glassformer.parts import Embedding, LayerNorm, Linear
+from glassformer.parts.activation import Activation
 
 
 class Head(nn.Module, Pretrained, ABC):
-    """A task on an encoder, which it holds as `encoder`; their config is one."""
+    """A task on an encoder: `head`, a linear layer, reads the features that the model makes of the encoder's output."""
+
+    encoder: Encoder
+    head: nn.Module
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -24,7 +31,7 @@ class Head(nn.Module, Pretrained, ABC):
         self.encoder = encoder
 
     @classmethod
-    def on(cls, encoder: Encoder, **changes: Any) -> Self:
+    def on(cls, encoder: Encoder, **changes: Any) -> Any:
         """A new head on a trained encoder, whose weights are copied; `changes` are settings, such as `labels`.
 
         >>> BERTForSequenceClassification.on(BERT.from_pretrained(folder), labels=("no", "yes"))
@@ -44,6 +51,11 @@ class Head(nn.Module, Pretrained, ABC):
         return model
 
     @property
+    def embed(self) -> Embedding:
+        """The encoder's embedding of tokens."""
+        return self.encoder.embed
+
+    @property
     def blocks(self) -> nn.ModuleList:
         """The encoder's blocks."""
         return self.encoder.blocks
@@ -54,10 +66,22 @@ class Head(nn.Module, Pretrained, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+class Transform(nn.Module):
+    """norm(activation(dense(x))): what stands between an encoder and the vocabulary."""
+
+    def __init__(self, dim: int, norm: LayerNorm, *, activation: Activation, bias: bool = True) -> None:
+        super().__init__()
+        self.dense = Linear(dim, dim, bias=bias)
+        self.activation = activation
+        self.norm = norm
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        return self.norm(self.activation(self.dense(x)))
+
+
 class MaskedLM(Head, ABC):
     """The tokens that were masked, from those around them (Devlin et al. 2018, section 3.1, task 1)."""
 
-    decoder: nn.Module  # features to the vocabulary
     cross_entropy: CrossEntropyKernel
 
     def __init__(self, encoder: Encoder) -> None:
@@ -66,7 +90,7 @@ class MaskedLM(Head, ABC):
 
     @abstractmethod
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        """What the decoder reads."""
+        """What the head reads."""
 
     def forward(
         self,
@@ -79,15 +103,13 @@ class MaskedLM(Head, ABC):
         check_labels(labels, tuple(input_ids.shape), self.config.vocab_size)
         x = self.features(self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state)
         if labels is None:
-            return PredictionOutput(logits=self.decoder(x))
-        loss, logits = self.cross_entropy(x, self.decoder, labels)
+            return PredictionOutput(logits=self.head(x))
+        loss, logits = self.cross_entropy(x, self.head, labels)
         return PredictionOutput(loss, logits)
 
 
 class NextSentence(Head, ABC):
     """Whether the second text follows the first, class 0, or is any other, 1 (section 3.1, task 2)."""
-
-    classifier: nn.Module
 
     @abstractmethod
     def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
@@ -102,14 +124,12 @@ class NextSentence(Head, ABC):
     ) -> PredictionOutput:
         """Logits (b, 2); with `labels` (b,) the mean loss too."""
         check_labels(labels, (input_ids.shape[0],), 2)
-        logits = self.classifier(self.features(self.encoder(input_ids, attention_mask, token_type_ids)))
+        logits = self.head(self.features(self.encoder(input_ids, attention_mask, token_type_ids)))
         return PredictionOutput(None if labels is None else mean_cross_entropy(logits, labels), logits)
 
 
 class SequenceClassification(Head, ABC):
     """A class for the whole text; several at once, or numbers, where `config.problem` says so."""
-
-    classifier: nn.Module
 
     @abstractmethod
     def features(self, encoded: EncoderOutput, attention_mask: Shaped[Tensor, "b t"] | None) -> Float[Tensor, "b d"]:
@@ -133,7 +153,7 @@ class SequenceClassification(Head, ABC):
         if labels is not None and problem == "single_label_classification":
             check_labels(labels, (input_ids.shape[0],), n)
         encoded = self.encoder(input_ids, attention_mask, token_type_ids)
-        logits = self.classifier(self.features(encoded, attention_mask))
+        logits = self.head(self.features(encoded, attention_mask))
         if labels is None:
             return PredictionOutput(logits=logits)
         if problem == "single_label_classification":
@@ -148,11 +168,9 @@ class SequenceClassification(Head, ABC):
 class TokenClassification(Head, ABC):
     """A class for each token."""
 
-    classifier: nn.Module
-
     @abstractmethod
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        """What the classifier reads."""
+        """What the head reads."""
 
     def forward(
         self,
@@ -164,14 +182,12 @@ class TokenClassification(Head, ABC):
         """Logits (b, t, n); with `labels` (b, t), −100 where none counts, the mean loss too."""
         check_labels(labels, tuple(input_ids.shape), num_classes(self.config))
         hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
-        logits = self.classifier(self.features(hidden))
+        logits = self.head(self.features(hidden))
         return PredictionOutput(None if labels is None else mean_cross_entropy(logits, labels), logits)
 
 
 class QuestionAnswering(Head, ABC):
     """Where in the text the answer begins and ends (Devlin et al. 2018, section 4.2)."""
-
-    classifier: nn.Module
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
@@ -180,7 +196,7 @@ class QuestionAnswering(Head, ABC):
 
     @abstractmethod
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
-        """What the classifier reads."""
+        """What the head reads."""
 
     def forward(
         self,
@@ -192,42 +208,25 @@ class QuestionAnswering(Head, ABC):
     ) -> SpanOutput:
         """Logits of the beginning and of the end, (b, t) each; with both positions (b,) the mean of the two losses.
 
-        As Hugging Face does, padded places take part in the softmax, a position past the input is not counted, and one
-        below 0 is the first.
+        A position past the input, where the answer was cut off, is not counted, nor is −100. Padded places take part
+        in the softmax, as in Hugging Face's models.
         """
         if (start_positions is None) != (end_positions is None):
             raise ValueError("start_positions and end_positions are given together or not at all")
-        for positions in (start_positions, end_positions):
-            if positions is not None and positions.shape != input_ids.shape[:1]:
-                raise ValueError(f"positions have shape {tuple(positions.shape)}; expected {(input_ids.shape[0],)}")
+        ends = tuple(_answer(positions, input_ids) for positions in (start_positions, end_positions))
         hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
-        start, end = self.classifier(self.features(hidden)).unbind(-1)
-        if start_positions is None or end_positions is None:
-            return SpanOutput(start_logits=start, end_logits=end)
-        t = input_ids.shape[1]
-        losses = [
-            mean_cross_entropy(logits, positions.clamp(min=0).masked_fill(positions >= t, IGNORE))
-            for logits, positions in ((start, start_positions), (end, end_positions))
-        ]
-        return SpanOutput((losses[0] + losses[1]) / 2, start, end)
+        start, end = self.head(self.features(hidden)).unbind(-1)
+        losses = [mean_cross_entropy(x, at) for x, at in zip((start, end), ends, strict=True) if at is not None]
+        return SpanOutput(torch.stack(losses).mean() if losses else None, start, end)
 
 
-PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
-
-
-def problem_of(config: Any, labels: Tensor | None) -> str:
-    """What kind of labels a sequence classifier learns from; Hugging Face's names."""
-    if config.problem is not None:
-        return config.problem
-    if num_classes(config) == 1:
-        return "regression"
-    floats = labels is not None and labels.is_floating_point()
-    return "multi_label_classification" if floats else "single_label_classification"
-
-
-def num_classes(config: Any) -> int:
-    """How many classes a head tells apart; 2 where they have no names, as in Hugging Face's configs."""
-    return 2 if config.labels is None else len(config.labels)
+def _answer(positions: Tensor | None, input_ids: Tensor) -> Tensor | None:
+    """Where the answer begins or ends, −100 where that is not counted. Raises ValueError for what is no position."""
+    if positions is None:
+        return None
+    positions = positions.masked_fill(positions >= input_ids.shape[1], IGNORE)
+    check_labels(positions, tuple(input_ids.shape[:1]), input_ids.shape[1])
+    return positions
 
 
 def mean_cross_entropy(logits: Float[Tensor, "*rows n"], labels: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:

@@ -50,6 +50,15 @@ class PredictionOutput(Output):
 
 
 @dataclass
+class PreTrainingOutput(Output):
+    """Of BERT as it was trained: the masked tokens' logits, and those of whether the second text follows the first."""
+
+    loss: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "b t v"] | None = None
+    next_sentence_logits: Float[Tensor, "b n"] | None = None
+
+
+@dataclass
 class SpanOutput(Output):
     """Of extractive question answering: for each token, whether the answer begins or ends there."""
 
@@ -67,5 +76,5 @@ class SequenceToSequenceOutput(Output):
     encoder_last_hidden_state: Float[Tensor, "b s d"] | None = None
 
 
-for _kind in (CausalLMOutput, EncoderOutput, PredictionOutput, SpanOutput, SequenceToSequenceOutput):
+for _kind in (CausalLMOutput, EncoderOutput, PredictionOutput, PreTrainingOutput, SpanOutput, SequenceToSequenceOutput):
     torch.export.register_dataclass(_kind, serialized_type_name=f"glassformer.{_kind.__name__}")

@@ -1,0 +1,58 @@
+"""How Hugging Face's configs write what a head tells apart, for every model with heads that classify."""
+
+from typing import Any
+
+from torch import Tensor
+
+from glassformer.checkpoints.config import Compound, Values
+
+
+def load_labels(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The classes' names in the order of their ids; None where the file leaves them at two without names.
+
+    Raises ValueError for ids that are not 0, 1, 2, … and for names that are no strings.
+    """
+    names = attributes.get("id2label")
+    if names is None:
+        count = attributes.get("num_labels")
+        if count is not None and type(count) is not int:
+            raise ValueError(f"config.json has num_labels={count!r}; expected a number of classes")
+        return {"labels": None if count in (None, 2) else tuple(f"LABEL_{i}" for i in range(count))}
+    if not isinstance(names, dict) or {str(i) for i in range(len(names))} != {str(i) for i in names}:
+        raise ValueError(f"config.json has id2label={names!r}; expected a name for each of the ids 0, 1, 2, …")
+    labels = tuple({str(i): name for i, name in names.items()}[str(i)] for i in range(len(names)))
+    if not all(isinstance(name, str) for name in labels):
+        raise ValueError(f"config.json has id2label={names!r}; expected names that are strings")
+    return {"labels": labels}
+
+
+def save_labels(config: Any) -> dict[str, Any]:
+    """`id2label` and `label2id`; nothing for two classes without names, which is what their configs begin with."""
+    if config.labels is None:
+        return {}
+    return {
+        "id2label": {str(i): name for i, name in enumerate(config.labels)},
+        "label2id": {name: i for i, name in enumerate(config.labels)},
+    }
+
+
+LABELS = Compound(("id2label", "label2id", "num_labels"), ("labels",), load_labels, save_labels)
+
+PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
+PROBLEM = Values("problem", {name: name for name in (None, *PROBLEMS)})
+"""The row for `problem_type`: what a sequence classifier learns from. None: see `problem_of`."""
+
+
+def num_classes(config: Any) -> int:
+    """How many classes a head tells apart; 2 where they have no names, as in Hugging Face's configs."""
+    return 2 if config.labels is None else len(config.labels)
+
+
+def problem_of(config: Any, labels: Tensor | None) -> str:
+    """The config's problem; where it names none, one class is a regression, else the dtype of the labels says it."""
+    if config.problem is not None:
+        return config.problem
+    if num_classes(config) == 1:
+        return "regression"
+    floats = labels is not None and labels.is_floating_point()
+    return "multi_label_classification" if floats else "single_label_classification"
