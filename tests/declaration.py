@@ -71,6 +71,21 @@ def _with_positions(inputs: Inputs) -> Inputs:
 CAUSAL = Kind("causal", _causal_inputs, _pad_causal, ("logits",), theirs=_with_positions)
 
 
+def _pictures(config: Any, batch: int, generator: Generator) -> Inputs:
+    """Wider than high, and not of the size that the config names."""
+    shape = (batch, config.channels, config.image_size, config.image_size + 2 * config.patch_size)
+    labels = torch.randint(config.num_classes, (batch,), generator=generator)
+    return {"pixel_values": torch.randn(shape, generator=generator), "labels": labels}
+
+
+def _any_size(inputs: Inputs) -> Any:
+    """Their models interpolate positions only where they are told to."""
+    return inputs | {"interpolate_pos_encoding": True}
+
+
+VISION = Kind("vision", _pictures, theirs=_any_size)
+
+
 @dataclass(frozen=True)
 class Declared:
     """A model that every property of its kind is asked of.

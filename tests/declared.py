@@ -2,5 +2,6 @@
 
 from declaration import Declared
 from declared_decoders import DECODERS
+from declared_vision import VISION_MODELS
 
-DECLARED: list[Declared] = [*DECODERS]
+DECLARED: list[Declared] = [*DECODERS, *VISION_MODELS]

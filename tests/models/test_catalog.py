@@ -30,8 +30,9 @@ def test_a_name_gives_the_published_size() -> None:
 @pytest.mark.parametrize("family", MODELS)
 def test_a_family_s_name_builds_its_class(family: str) -> None:
     with torch.device("meta"):
-        shallow = {"num_layers": 2} if hasattr(CONFIGS[family], "num_layers") else {}
-        assert type(create_model(family, vocab_size=11, **shallow)) is MODELS[family]
+        small = {"num_layers": 2, "vocab_size": 11}
+        changes = {name: value for name, value in small.items() if hasattr(CONFIGS[family], name)}
+        assert type(create_model(family, **changes)) is MODELS[family]
 
 
 def test_settings_are_changed_by_name() -> None:

@@ -38,6 +38,16 @@ COUNTS = {
     "mixtral-8x7b": 46_702_792_704,
     "mixtral-8x22b": 140_620_634_112,
     "deepseek-v3": 671_026_404_352,
+    "vit-tiny-patch16-224": 5_561_472,  # without a head, with their pooler
+    "vit-small-patch16-224": 21_813_504,
+    "vit-base-patch16-224": 86_389_248,
+    "vit-base-patch32-224": 88_045_824,
+    "vit-large-patch16-224": 304_351_232,
+    "vit-huge-patch14-224": 632_404_480,
+    "swin-tiny-patch4-window7-224": 27_519_354,  # without a head
+    "swin-small-patch4-window7-224": 48_837_258,
+    "swin-base-patch4-window7-224": 86_743_224,
+    "swin-large-patch4-window7-224": 194_995_476,
 }
 
 

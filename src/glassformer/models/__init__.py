@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from glassformer.models.mpt import MPT, MPTConfig
     from glassformer.models.outputs import CausalLMOutput
     from glassformer.models.qwen3 import Qwen3, Qwen3Config
+    from glassformer.models.swin import Swin, SwinConfig, SwinForImageClassification
+    from glassformer.models.vit import ViT, ViTConfig, ViTForImageClassification
 
 __all__ = [
     "ARCHITECTURES",
@@ -70,6 +72,12 @@ __all__ = [
     "MixtralConfig",
     "Qwen3",
     "Qwen3Config",
+    "Swin",
+    "SwinConfig",
+    "SwinForImageClassification",
+    "ViT",
+    "ViTConfig",
+    "ViTForImageClassification",
     "create_model",
     "from_pretrained",
     "model_config",
@@ -103,6 +111,8 @@ _HOMES = {
     **dict.fromkeys(("Gemma3", "Gemma3Config"), "gemma3"),
     **dict.fromkeys(("Mixtral", "MixtralConfig"), "mixtral"),
     **dict.fromkeys(("DeepSeek", "DeepSeekConfig"), "deepseek"),
+    **dict.fromkeys(("ViT", "ViTConfig", "ViTForImageClassification"), "vit"),
+    **dict.fromkeys(("Swin", "SwinConfig", "SwinForImageClassification"), "swin"),
 }
 
 

@@ -8,7 +8,21 @@ import torch
 
 from glassformer.checkpoints.pretrained import Pretrained, load_folder
 from glassformer.foundation.suggest import did_you_mean
-from glassformer.models import bert, bert_heads, deepseek, gemma3, gpt, gpt2, llama, mistral, mixtral, mpt, qwen3
+from glassformer.models import (
+    bert,
+    bert_heads,
+    deepseek,
+    gemma3,
+    gpt,
+    gpt2,
+    llama,
+    mistral,
+    mixtral,
+    mpt,
+    qwen3,
+    swin,
+    vit,
+)
 from glassformer.models.bigram import Bigram, BigramConfig
 
 MODELS: dict[str, type[Pretrained]] = {
@@ -23,11 +37,15 @@ MODELS: dict[str, type[Pretrained]] = {
     "mixtral": mixtral.Mixtral,
     "deepseek": deepseek.DeepSeek,
     "bert": bert.BERT,
+    "vit": vit.ViT,
+    "swin": swin.Swin,
 }
 """Family -> class."""
 
 HEADS: dict[str, dict[str, type[Pretrained]]] = {
     "bert": bert_heads.HEADS,
+    "vit": vit.HEADS,
+    "swin": swin.HEADS,
 }
 """Family of encoders -> task -> class."""
 
@@ -51,6 +69,10 @@ CONFIGS: dict[str, Any] = {
     **deepseek.SIZES,
     "bert": bert.BERTConfig(),
     **bert.SIZES,
+    "vit": vit.ViTConfig(),
+    **vit.SIZES,
+    "swin": swin.SwinConfig(),
+    **swin.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 

@@ -11,8 +11,10 @@ from glassformer.parts.latent_attention import LatentAttention
 from glassformer.parts.linear import Linear, TiedLinear
 from glassformer.parts.linear_attention import LinearAttention, LinearState
 from glassformer.parts.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
+from glassformer.parts.patch import GridPosition, PatchEmbedding
 from glassformer.parts.position import (
     ALiBi,
+    BucketedBias,
     DynamicScaling,
     LearnedPosition,
     LinearScaling,
@@ -23,16 +25,20 @@ from glassformer.parts.position import (
     SinusoidalPosition,
     YarnScaling,
 )
+from glassformer.parts.stochastic_depth import StochasticDepth
 from glassformer.parts.window_attention import SlidingWindowAttention
+from glassformer.parts.windows import WindowBias, WindowMasks, Windows
 
 __all__ = [
     "ACTIVATIONS",
     "ALiBi",
     "Attention",
+    "BucketedBias",
     "DynamicScaling",
     "Embedding",
     "FeedForward",
     "GatedFeedForward",
+    "GridPosition",
     "GroupedRouter",
     "KeyValueCache",
     "LatentAttention",
@@ -45,6 +51,7 @@ __all__ = [
     "LinearState",
     "Llama3Scaling",
     "MixtureOfExperts",
+    "PatchEmbedding",
     "RMSNorm",
     "Rotary",
     "RotaryScaling",
@@ -52,8 +59,12 @@ __all__ = [
     "Routing",
     "SinusoidalPosition",
     "SlidingWindowAttention",
+    "StochasticDepth",
     "TiedLinear",
     "TopKRouter",
+    "WindowBias",
+    "WindowMasks",
+    "Windows",
     "YarnScaling",
     "ZeroCenteredRMSNorm",
     "gelu",

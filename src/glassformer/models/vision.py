@@ -1,0 +1,134 @@
+"""What image encoders share, and the head that names what a picture shows."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glassformer.checkpoints.config import Compound
+from glassformer.checkpoints.pretrained import Pretrained
+from glassformer.models.encoder import looks
+from glassformer.models.heads import check_labels, mean_cross_entropy
+from glassformer.models.labels import load_labels
+from glassformer.models.outputs import EncoderOutput, PredictionOutput
+from glassformer.parts import Linear, PatchEmbedding
+
+
+class ImageEncoder(nn.Module, Pretrained, ABC):
+    """From a picture to vectors: one for each patch (and what else the model reads), and one for the whole.
+
+    A model writes `__init__` (setting `config`, which has `channels`, `patches` and `blocks`), `hidden` and `pooled`.
+    """
+
+    config: Any
+    blocks: nn.ModuleList
+    patches: PatchEmbedding
+
+    @abstractmethod
+    def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
+        """The last hidden states."""
+
+    @abstractmethod
+    def pooled(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b d"] | None:
+        """One vector made of them; None where the model makes none."""
+
+    def check_size(self, rows: int, columns: int) -> None:
+        """Raise ValueError for pictures of a size that the model cannot read."""
+
+    def forward(self, pixel_values: Tensor) -> EncoderOutput:
+        """A vector for each token (b, t, d), and one for the whole (b, d).
+
+        Args:
+            pixel_values: (b, c, y, x), normalised as the model was trained; floats of another width than the model's
+                are cast.
+
+        Raises:
+            ValueError, TypeError: for other shapes, channels, sizes or dtypes, and for pixels that are no numbers.
+        """
+        self._check(pixel_values)
+        hidden = self.hidden(pixel_values.to(self.patches.weight.dtype))
+        return EncoderOutput(hidden, self.pooled(hidden))
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the encoder."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _check(self, pixels: Tensor) -> None:
+        shape = tuple(pixels.shape)
+        if pixels.ndim != 4 or 0 in shape:
+            raise ValueError(
+                f"pixel_values has shape {shape}; expected (batch, channels, height, width), none of them 0"
+            )
+        if not pixels.is_floating_point():
+            raise TypeError(f"pixel_values has dtype {pixels.dtype}; expected floats, scaled as the model was trained")
+        if shape[1] != self.config.channels:
+            last = "; channels come before height and width" if shape[3] == self.config.channels else ""
+            raise ValueError(
+                f"pixel_values has {shape[1]} channels in shape {shape}; expected {self.config.channels}{last}"
+            )
+        self.check_size(shape[2], shape[3])
+        if looks(pixels) and not pixels.isfinite().all():
+            place = tuple((~pixels.isfinite()).nonzero()[0].tolist())
+            raise ValueError(
+                f"pixel_values holds {pixels[place].item()} at {place}; every pixel must be a finite number"
+            )
+
+
+class ImageClassification(nn.Module, Pretrained, ABC):
+    """Which of `config.num_classes` classes a picture shows; the encoder is held as `encoder`."""
+
+    encoder: ImageEncoder
+
+    def __init__(self, encoder: ImageEncoder, dim: int) -> None:
+        super().__init__()
+        self.config = encoder.config
+        self.encoder = encoder
+        self.head = Linear(dim, self.config.num_classes)
+
+    @abstractmethod
+    def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
+        """The vector that the head reads."""
+
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> PredictionOutput:
+        """Logits (b, n); with `labels` (b,), −100 where none counts, the mean loss too."""
+        check_labels(labels, tuple(pixel_values.shape[:1]), self.config.num_classes)
+        logits: Tensor = self.head(self.features(self.encoder(pixel_values)))
+        return PredictionOutput(None if labels is None else mean_cross_entropy(logits, labels), logits)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The encoder's blocks."""
+        return self.encoder.blocks
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters, the head's included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def check_classes(num_classes: int, labels: tuple[str, ...] | None) -> None:
+    """Raise ValueError for fewer than one class, and for names that are not one for each."""
+    if num_classes < 1:
+        raise ValueError(f"num_classes={num_classes} leaves nothing to tell apart; expected 1 or more")
+    if labels is not None and len(labels) != num_classes:
+        raise ValueError(f"{len(labels)} labels name {num_classes} classes; give one for each, or None")
+
+
+def _load_classes(theirs: dict[str, Any]) -> dict[str, Any]:
+    labels = load_labels(theirs)["labels"]
+    if labels is None:
+        return {"num_classes": 2, "labels": None}  # what their configs begin with
+    unnamed = all(label == f"LABEL_{i}" for i, label in enumerate(labels))
+    return {"num_classes": len(labels), "labels": None if unnamed else labels}
+
+
+def _save_classes(config: Any) -> dict[str, Any]:
+    labels = config.labels or [f"LABEL_{i}" for i in range(config.num_classes)]
+    return {"id2label": {str(i): label for i, label in enumerate(labels)},
+            "label2id": {label: i for i, label in enumerate(labels)}}  # fmt: skip
+
+
+CLASSES = Compound(("id2label", "label2id", "num_labels"), ("num_classes", "labels"), _load_classes, _save_classes)
+"""How many classes there are, and their names; for the config tables of models that classify."""

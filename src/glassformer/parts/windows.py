@@ -1,0 +1,108 @@
+"""Windows over a picture's grid, shifted or not, and the bias that tells places in a window apart (Swin)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from glassformer.ops.mask import Mask
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a grid of `rows` × `columns` places falls into windows of `size` × `size` (Liu et al. 2021, section 3.2).
+
+    The grid is filled up with zeros on its right and lower edges to whole windows. With a `shift`, what is beyond the
+    upper and left edges comes in again at the lower and right ones (figure 4), where `mask` keeps it apart.
+    """
+
+    rows: int
+    columns: int
+    size: int
+    shift: int = 0
+
+    @classmethod
+    def fit(cls, rows: int, columns: int, size: int, shift: int) -> "Windows":
+        """A grid with no more rows or columns than a window has takes smaller ones, that need not be shifted."""
+        shorter = min(rows, columns)
+        return cls(rows, columns, shorter) if shorter <= size else cls(rows, columns, size, shift)
+
+    def split(self, x: Float[Tensor, "b y x d"]) -> Float[Tensor, "bw t d"]:
+        """The windows as rows of a batch: those of the first picture, row by row, then those of the next."""
+        x = F.pad(x, (0, 0, 0, -self.columns % self.size, 0, -self.rows % self.size))
+        x = x.roll((-self.shift, -self.shift), (1, 2)) if self.shift else x
+        return rearrange(x, "b (y p) (x q) d -> (b y x) (p q) d", p=self.size, q=self.size)
+
+    def join(self, windows: Float[Tensor, "bw t d"]) -> Float[Tensor, "b y x d"]:
+        """What `split` took apart, put together: shifted back, without the zeros."""
+        rows, columns = (-(-length // self.size) for length in (self.rows, self.columns))
+        x = rearrange(windows, "(b y x) (p q) d -> b (y p) (x q) d", y=rows, x=columns, p=self.size, q=self.size)
+        x = x.roll((self.shift, self.shift), (1, 2)) if self.shift else x
+        return x[:, : self.rows, : self.columns]
+
+    def mask(self, batch: int, device: torch.device) -> Mask:
+        """Places see each other in their window only where they were neighbours before the shift too."""
+        if not self.shift:
+            return Mask()
+        return Mask.dense(self.visible(device).repeat(batch, 1, 1)[:, None])
+
+    def visible(self, device: torch.device) -> Bool[Tensor, "w t t"]:
+        """For each window of one picture: which of its places see which."""
+        down, across = (self._regions(length, device) for length in (self.rows, self.columns))
+        region = rearrange(down[:, None] * 3 + across, "(y p) (x q) -> (y x) (p q)", p=self.size, q=self.size)
+        return region[:, :, None] == region[:, None, :]
+
+    def _regions(self, length: int, device: torch.device) -> Int[Tensor, "p"]:
+        """Along one side: 0 before the last window, 1 in it, 2 where what was shifted out comes in again."""
+        padded = length + -length % self.size
+        place = torch.arange(padded, device=device)
+        return (place >= padded - self.size).long() + (place >= padded - self.shift)
+
+
+class WindowMasks:
+    """`Windows.mask` for a batch, kept for the next pictures of the same size."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Mask] = {}
+
+    def __call__(self, windows: Windows, x: Float[Tensor, "b y x d"]) -> Mask:
+        if torch.compiler.is_compiling():
+            return windows.mask(len(x), x.device)
+        key = (windows, len(x), x.device)
+        if key not in self._kept:
+            if len(self._kept) >= 8:  # pictures of ever other sizes: begin anew
+                self._kept.clear()
+            self._kept[key] = windows.mask(len(x), x.device)
+        return self._kept[key]
+
+
+class WindowBias(nn.Module):
+    """A learned number per head for each offset between two places of a window, added to scores (section 3.2, eq. 4).
+
+    Row (Δy + M − 1)(2M − 1) + Δx + M − 1 of `table` is that of an offset (Δy, Δx) of the query from the key, for
+    windows of M × M. A smaller window has the same offsets, but for the largest.
+    """
+
+    def __init__(self, num_heads: int, window_size: int) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw from N(0, 0.02²)."""
+        nn.init.normal_(self.table, std=0.02)
+
+    def forward(self, size: int) -> Float[Tensor, "1 h t t"]:
+        """The bias within a window of `size` × `size` places, counted row by row."""
+        place = torch.arange(size, device=self.table.device)
+        step = place[:, None] - place + self.window_size - 1  # query minus key, from 0
+        row = rearrange(step, "i j -> i 1 j 1") * (2 * self.window_size - 1) + rearrange(step, "i j -> 1 i 1 j")
+        return rearrange(self.table[row], "y x v u h -> 1 h (y x) (v u)")
+
+    def extra_repr(self) -> str:
+        return f"num_heads={self.table.shape[1]}, window_size={self.window_size}"
