@@ -175,7 +175,7 @@ class MuonConfig(OptimizerConfig):
     eps: float = 1e-8
 
     def build(self, groups: "Groups") -> list[Optimizer]:
-        hidden, rest = groups.split(lambda name: name.startswith("blocks."))
+        hidden, rest = groups.split(lambda name: "blocks" in name.split("."))
         built: list[Optimizer] = []
         if hidden:
             built.append(Muon(hidden, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay))

@@ -47,14 +47,18 @@ class ModelConfig(Protocol):
 
 SCALINGS = {"linear": LinearScaling, "dynamic": DynamicScaling, "llama3": Llama3Scaling, "yarn": YarnScaling}
 CHOICES: dict[Any, dict[str, type]] = {
-    ModelConfig: {name: model.config_table.config for name, model in MODELS.items()},
+    ModelConfig: {
+        name: model.config_table.config
+        for name, model in MODELS.items()
+        if "vocab_size" in model.config_table.config.__dataclass_fields__
+    },
     OptimizerConfig: dict(OPTIMIZERS),
     Schedule: dict(SCHEDULES),
     RotaryScaling: dict(SCALINGS),
     Task: dict(TASKS),
 }
 SIZED = ("bpe", "wordpiece", "unigram")  # tokenizers that are trained to a size
-MAY_BE_ZERO = ("seed",)
+MAY_BE_ZERO = ("seed", "_token_id", "smoothing")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -268,7 +272,7 @@ def check_positive(name: str, section: Any) -> None:
         if setting.name.endswith("dropout"):
             if not 0 <= value < 1:
                 raise ValueError(f"[{name}] {setting.name}={value} must lie between 0 and 1, 1 excluded")
-        elif not (value >= 0 if setting.name in MAY_BE_ZERO else value > 0):
+        elif not (value >= 0 if setting.name.endswith(MAY_BE_ZERO) else value > 0):
             raise ValueError(f"[{name}] {setting.name}={value} must be positive")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,8 +68,6 @@ class Task(ABC):
     """The [task] section: its name picks the class. By `metric` the best weights are chosen."""
 
     metric: ClassVar[str] = LOSS
-    special_tokens: ClassVar[tuple[str, ...]] = ()
-    """What a tokenizer that is made for the task has beside its own."""
 
     @abstractmethod
     def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
@@ -106,13 +104,22 @@ def num_parameters(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def make_tokenizer(recipe: "Recipe", corpus: Corpus) -> Tokenizer:
-    """The tokenizer that the recipe names, trained on the corpus or loaded from a folder."""
+def special_ids(tokenizer: Tokenizer, task: str, *names: str) -> dict[str, int]:
+    """The ids of special tokens by their roles, such as "mask". ValueError where the tokenizer has none of a role."""
+    for name in names:
+        if name not in tokenizer.special:
+            raise ValueError(f"the task {task!r} needs a tokenizer with a {name!r} token, which this one has not; "
+                             "[data] tokenizer 'wordpiece' makes one for encoders")  # fmt: skip
+    return {name: tokenizer.special[name] for name in names}
+
+
+def make_tokenizer(recipe: "Recipe", corpus: Corpus, special_tokens: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer that the recipe names, trained on the corpus with these special tokens, or loaded from a folder."""
     name = recipe.data.tokenizer or "characters"
     if Path(name).is_dir():
         return load_tokenizer(name)
     # Characters: the alphabet of all the text, or validation could not be read. Otherwise from training alone.
     text = corpus.train + corpus.validation if name == "characters" else corpus.train
     with TemporaryDirectory() as folder:
-        train_tokenizer(name, text, vocab_size=recipe.data.vocab_size).save(folder)
+        train_tokenizer(name, text, vocab_size=recipe.data.vocab_size, special_tokens=special_tokens).save(folder)
         return load_tokenizer(folder)  # as later uses load it, its fast path included

@@ -1,0 +1,43 @@
+"""The model of a config with a task's head."""
+
+from typing import Any
+
+from glassformer.models import catalog
+from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
+from glassformer.parts import Embedding, LearnedPosition
+
+
+def head_of(config: Any, task: str) -> Any:
+    """The encoder with its head for a task, `config.labels` being its classes.
+
+    Raises ValueError where the config's family has no such head, naming those that have.
+    """
+    family = family_of(config)
+    heads = catalog.HEADS.get(family, {})
+    if task not in heads:
+        able = sorted(name for name, known in catalog.HEADS.items() if task in known)
+        raise ValueError(f"name is {family!r}, which has no head for {task!r}; {', '.join(able)} have one")
+    make: Any = heads[task]
+    return make(config)
+
+
+def encoder_decoder(config: Any, task: str) -> SequenceToSequenceModel:
+    """The encoder-decoder of a config. Raises ValueError where it is another kind of model."""
+    model: Any = catalog.build(config)
+    if not isinstance(model, SequenceToSequenceModel):
+        able = sorted(name for name, kind in catalog.MODELS.items() if issubclass(kind, SequenceToSequenceModel))
+        raise ValueError(f"name is {family_of(config)!r}, which has not both an encoder and a decoder, as the "
+                         f"task {task!r} needs; {', '.join(able)} have")  # fmt: skip
+    return model
+
+
+def family_of(config: Any) -> str:
+    """The name of the family that a config is of."""
+    return next(name for name, model in catalog.MODELS.items() if model.config_table.config is type(config))
+
+
+def encoder_flops(model: Any, config: Any, context: int) -> float:
+    """Of a training step, for each token that an encoder reads: its tables are looked up, all else multiplies."""
+    tables = {id(part.weight) for part in model.modules() if isinstance(part, Embedding | LearnedPosition)}
+    multiplying = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in tables)
+    return 6.0 * multiplying + 12 * config.num_layers * config.dim * context
