@@ -124,6 +124,14 @@ class Compound:
     save: Callable[[Any], dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A further `model_type` of the same format: the class that is written, and the fields that it settles."""
+
+    architecture: str
+    settles: Attributes
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConfigTable:
     """How one model's config is written in `config.json`; see the module's docstring.
@@ -138,6 +146,7 @@ class ConfigTable:
     ignored        attributes of this model that change none of our outputs (say why in a comment)
     compounds      attributes that are read and written together
     unsayable      our fields that their format has no word for: saved only at these values, read as these values
+    variants       further model types that are read; one that settles what is unsayable here is written for it
     """
 
     config: type
@@ -149,6 +158,7 @@ class ConfigTable:
     ignored: AbstractSet[str] = frozenset()
     compounds: tuple[Compound, ...] = ()
     unsayable: Attributes = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     within: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -186,6 +196,8 @@ class ConfigTable:
             for ours, value in new.items():
                 check_type(self.config, ours, value, " / ".join(compound.theirs))
             values |= new
+        if (family := attributes["model_type"]) in self.variants:
+            values |= self.variants[family].settles
         return self.config(**values)
 
     def save(self, config: Any, *, dtype: str = "float32", special_tokens: Attributes | None = None) -> dict[str, Any]:
@@ -200,12 +212,8 @@ class ConfigTable:
         for name in tokens:
             if name not in SPECIAL_TOKENS:
                 raise ValueError(f"{name!r} is no special token's name{did_you_mean(name, SPECIAL_TOKENS)}")
-        for name, sayable in self.unsayable.items():
-            if (value := getattr(config, name)) != sayable:
-                raise ValueError(
-                    f"{name}={value!r} cannot be said in a {self.model_type!r} config.json, only {sayable!r}"
-                )
-        out = {"architectures": [self.architectures[0]], "model_type": self.model_type, "dtype": dtype, **tokens}
+        model_type, architecture = self._family_of(config)
+        out = {"architectures": [architecture], "model_type": model_type, "dtype": dtype, **tokens}
         out |= self.fixed
         for name, rule in self.names.items():
             out[name] = getattr(config, rule) if isinstance(rule, str) else rule.save(getattr(config, rule.ours))
@@ -213,9 +221,29 @@ class ConfigTable:
             out |= compound.save(config)
         return out
 
+    @property
+    def model_types(self) -> tuple[str, ...]:
+        """Their names of the family that are read; the first is written where it can say the config."""
+        return (self.model_type, *self.variants)
+
+    def _family_of(self, config: Any) -> tuple[str, str]:
+        """The model type, and their class, by which the config can be said."""
+        odd = {name: value for name in self.unsayable if (value := getattr(config, name)) != self.unsayable[name]}
+        if not odd:
+            return self.model_type, self.architectures[0]
+        for model_type, variant in self.variants.items():
+            settled = {**self.unsayable, **variant.settles}
+            if all(getattr(config, name) == value for name, value in settled.items()):
+                return model_type, variant.architecture
+        name, value = next(iter(odd.items()))
+        raise ValueError(
+            f"{name}={value!r} cannot be said in a {self.model_type!r} config.json, only {self.unsayable[name]!r}"
+        )
+
     def _check_family(self, attributes: Attributes) -> None:
-        if (family := attributes.get("model_type")) != self.model_type:
-            raise ValueError(f"config.json has model_type={family!r}; {self.config.__name__} reads {self.model_type!r}")
+        if (family := attributes.get("model_type")) not in self.model_types:
+            reads = " or ".join(map(repr, self.model_types))
+            raise ValueError(f"config.json has model_type={family!r}; {self.config.__name__} reads {reads}")
         for architecture in attributes.get("architectures") or ():
             if architecture not in (known := self.architectures + self.within):
                 raise ValueError(

@@ -54,14 +54,20 @@ class Pretrained(ABC):
         folder = resolve(path_or_id)
         config = cls.config_table.load(read_config(folder, cls))
         weights = TensorFolder(folder)
+        config = cls.settled(config, weights)
         model: Any = built(folder, cls, config)
         tensors = load(weights, cls._table(config))
         for part in cls.optional:
             if not any(name.startswith(f"{part}.") for name in tensors):
                 setattr(model, part, None)
         check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype, cls._table(config))
-        fill(model, tensors, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite, folder=folder)
+        fill(model, tensors, weights, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite)
         return model.eval()
+
+    @classmethod
+    def settled(cls, config: Any, weights: Mapping[str, Tensor]) -> Any:
+        """The config, where the weights say what `config.json` leaves open."""
+        return config
 
     def save_pretrained(
         self,
@@ -109,7 +115,7 @@ def read_config(folder: Path, *openers: type[Pretrained]) -> dict[str, Any]:
             f"{folder / CONFIG} has architectures={attributes['architectures']!r}; expected a list of names"
         )
     family = attributes.get("model_type")
-    if family not in {opener.config_table.model_type for opener in openers}:
+    if not any(family in opener.config_table.model_types for opener in openers):
         opens = ", ".join(f"{opener.__name__} opens {opener.config_table.model_type!r}" for opener in openers)
         raise ValueError(f"{folder} holds a {family!r} model; {opens}")
     return attributes
@@ -126,7 +132,7 @@ def load_folder(
         if architecture not in by_architecture:
             raise ValueError(f"{folder} holds a {architecture}; these are opened: {', '.join(sorted(by_architecture))}")
         return by_architecture[architecture].from_pretrained(folder, **options)
-    fitting = [cls for cls in classes if cls.config_table.model_type == attributes["model_type"]]
+    fitting = [cls for cls in classes if attributes["model_type"] in cls.config_table.model_types]
     if len(fitting) > 1:
         names = ", ".join(cls.__name__ for cls in fitting)
         raise ValueError(f"{folder}/{CONFIG} names no architectures; use from_pretrained of one of {names}")
@@ -174,23 +180,25 @@ def fits(found: torch.dtype, wanted: torch.dtype) -> bool:
 def fill(
     model: nn.Module,
     tensors: Translation,
+    weights: TensorFolder,
     *,
     dtype: torch.dtype | None,
     device: torch.device | str,
     allow_nonfinite: bool,
-    folder: Path,
 ) -> None:
-    """Put the tensors in the places of a model built on the meta device, one by one."""
+    """Put the tensors, made of `weights`, in the places of a model built on the meta device, one by one."""
     for name, tensor in tensors.items():
         stored = tensor.dtype
         tensor = tensor.to(dtype if tensor.is_floating_point() else None)
         if not allow_nonfinite and not is_finite(tensor):
             cast = f", as {tensor.dtype}," if tensor.dtype != stored else ""
             raise ValueError(
-                f"{folder}: tensor {tensors.sources[name][0]!r}{cast} holds NaN or infinity "
+                f"{weights.folder}: tensor {tensors.sources[name][0]!r}{cast} holds NaN or infinity "
                 "(allow_nonfinite=True takes it nevertheless)"
             )
-        put(model, name, tensor.to(device))
+        put(model, name, tensor := tensor.to(device))
+        for source in tensors.sources[name]:
+            weights.let_go(source, tensor)
     for module in model.modules():
         if hasattr(module, "reset_buffers"):
             module.reset_buffers(torch.device(device))  # type: ignore[operator]

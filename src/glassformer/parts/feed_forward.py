@@ -8,27 +8,33 @@ from glassformer.parts.linear import Linear
 
 
 class FeedForward(nn.Module):
-    """down(activation(up(x)))  (Vaswani et al. 2017, equation 2)."""
+    """down(dropout(activation(up(x))))  (Vaswani et al. 2017, equation 2)."""
 
-    def __init__(self, dim: int, hidden_dim: int, *, activation: Activation = gelu, bias: bool = True) -> None:
+    def __init__(
+        self, dim: int, hidden_dim: int, *, activation: Activation = gelu, bias: bool = True, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.up = Linear(dim, hidden_dim, bias=bias)
         self.down = Linear(hidden_dim, dim, bias=bias)
         self.activation = activation
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-        return self.down(self.activation(self.up(x)))
+        return self.down(self.dropout(self.activation(self.up(x))))
 
 
 class GatedFeedForward(nn.Module):
-    """down(activation(gate(x)) · up(x))  (Shazeer 2020, equation 6): SwiGLU with silu, GeGLU with gelu."""
+    """down(dropout(activation(gate(x)) · up(x)))  (Shazeer 2020, equation 6): SwiGLU with silu, GeGLU with gelu."""
 
-    def __init__(self, dim: int, hidden_dim: int, *, activation: Activation = silu, bias: bool = False) -> None:
+    def __init__(
+        self, dim: int, hidden_dim: int, *, activation: Activation = silu, bias: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.gate = Linear(dim, hidden_dim, bias=bias)
         self.up = Linear(dim, hidden_dim, bias=bias)
         self.down = Linear(hidden_dim, dim, bias=bias)
         self.activation = activation
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-        return self.down(self.activation(self.gate(x)) * self.up(x))
+        return self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))

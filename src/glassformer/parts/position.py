@@ -245,3 +245,74 @@ class ALiBi(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_heads}"
+
+
+def distance_bucket(
+    distance: Int[Tensor, "*places"], num_buckets: int, max_distance: int, *, both_ways: bool
+) -> Int[Tensor, "*places"]:
+    """The bucket of a key that stands `distance` places after its query (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets hold one distance each, 0, 1, 2, …; the others grow as its logarithm up to `max_distance`, from
+    where on all distances share the last. With `both_ways` keys behind and keys ahead have half of all buckets each;
+    without it a key ahead, which no query sees, counts as distance 0.
+    """
+    ahead = torch.zeros_like(distance)
+    if both_ways:
+        num_buckets //= 2
+        ahead, distance = num_buckets * (distance > 0), distance.abs()
+    else:
+        distance = (-distance).clamp(min=0)
+    exact = num_buckets // 2
+    # In float32 and in this order, as the published weights were trained: at the edges of the buckets rounding decides.
+    far = (distance.clamp(min=1).float() / exact).log() / math.log(max_distance / exact) * (num_buckets - exact)
+    far = (exact + far.long()).clamp(max=num_buckets - 1)
+    return ahead + torch.where(distance < exact, distance, far)
+
+
+class BucketedBias(nn.Module):
+    """weight[bucket(j − i), h], added to the score of query i and key j (Raffel et al. 2020, section 2.1).
+
+    The queries are the last `t` of `s` places. Raises ValueError where the buckets are too few to tell distances apart,
+    or the maximum distance is not beyond those that have a bucket of their own.
+    """
+
+    def __init__(self, num_buckets: int, num_heads: int, *, max_distance: int, both_ways: bool) -> None:
+        super().__init__()
+        exact = num_buckets // (4 if both_ways else 2)
+        if exact < 1 or max_distance <= exact:
+            raise ValueError(f"num_buckets={num_buckets} gives {exact} distances a bucket of their own; expected 1 or "
+                             f"more, and fewer than max_distance={max_distance}")  # fmt: skip
+        self.weight = nn.Parameter(torch.empty(num_buckets, num_heads))
+        self.max_distance, self.both_ways = max_distance, both_ways
+        self._kept: dict[torch.device, Tensor] = {}
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw from N(0, 0.02²)."""
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, t: int, s: int) -> Float[Tensor, "1 h t s"]:
+        # The bias depends on the distance alone: one row of them, from 1 − s to t − 1, holds every query's.
+        row = F.embedding(self._buckets(1 - s, t), self.weight).T
+        if t == 1:
+            return row.contiguous()[None, :, None]
+        return row.unfold(1, s, 1).flip(1)[None]
+
+    def _buckets(self, first: int, end: int) -> Int[Tensor, "n"]:
+        """The buckets of the distances `first` … `end` − 1; they are kept, for they depend on nothing else."""
+        device, reach = self.weight.device, max(-first, end)
+        if torch.compiler.is_compiling():
+            return self._computed(torch.arange(first, end, device=device))
+        if device not in self._kept or self._kept[device].shape[0] < 2 * reach + 1:
+            reach = max(2 * reach, 256)
+            with torch.inference_mode(False):  # kept for training too, which takes no tensor made in inference
+                self._kept[device] = self._computed(torch.arange(-reach, reach + 1)).to(device)
+        middle = self._kept[device].shape[0] // 2
+        return self._kept[device][middle + first : middle + end]
+
+    def _computed(self, distance: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
+        return distance_bucket(distance, self.weight.shape[0], self.max_distance, both_ways=self.both_ways)
+
+    def extra_repr(self) -> str:
+        num_buckets, num_heads = self.weight.shape
+        return f"{num_buckets}, {num_heads}, max_distance={self.max_distance}, both_ways={self.both_ways}"
