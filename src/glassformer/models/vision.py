@@ -71,9 +71,7 @@ class ImageEncoder(nn.Module, Pretrained, ABC):
         self.check_size(shape[2], shape[3])
         if looks(pixels) and not pixels.isfinite().all():
             place = tuple((~pixels.isfinite()).nonzero()[0].tolist())
-            raise ValueError(
-                f"pixel_values holds {pixels[place].item()} at {place}; every pixel must be a finite number"
-            )
+            raise ValueError(f"pixel_values holds {pixels[place].item()} at {place}; every pixel must be finite")
 
 
 class ImageClassification(nn.Module, Pretrained, ABC):
