@@ -7,8 +7,9 @@ from torch import Tensor
 
 def most_probable(logits: Float[Tensor, "b v"]) -> Int[Tensor, "b"]:
     """The id of each row's largest logit; of equals the smallest id. ValueError where no logit is a finite maximum."""
-    check_finite(logits)
-    return logits.argmax(-1)
+    best, token = logits.max(-1)  # several times as fast as argmax in bfloat16
+    check_finite(logits, best)
+    return token
 
 
 def draw(logits: Float[Tensor, "b v"], uniform: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
@@ -37,9 +38,12 @@ def uniforms(rows: int, steps: int, seed: int | None, generator: torch.Generator
     return table * (1 - 2**-52)  # so that u · total is below the total after rounding
 
 
-def check_finite(logits: Float[Tensor, "b v"]) -> None:
-    """Raise ValueError unless every row has a largest logit that is a number: nothing can be chosen without one."""
-    best = logits.amax(-1)  # NaN where any logit is
+def check_finite(logits: Float[Tensor, "b v"], best: Float[Tensor, "b"] | None = None) -> None:
+    """Raise ValueError unless every row has a largest logit that is a number: nothing can be chosen without one.
+
+    `best` is the largest logit of each row, where it is known.
+    """
+    best = logits.amax(-1) if best is None else best  # NaN where any logit is
     if not bool(best.isfinite().all()):
         row = int((~best.isfinite()).nonzero()[0])
         raise ValueError(f"the largest logit of row {row} is {best[row].item()}, so no token can be chosen; the "

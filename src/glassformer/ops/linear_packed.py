@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Key = tuple["weakref.ref[Tensor]", int, int, bytes]
+Key = tuple["weakref.ref[Tensor]", int, int, ctypes.Array[ctypes.c_char], bytes]
 
 
 class Packed:
@@ -29,12 +29,12 @@ class Packed:
     def __call__(self, dtype: torch.dtype, *weights: Tensor) -> Any:
         held = self._held
         if held is not None and held[0] is dtype and len(held[1]) == len(weights):
-            for weight, (seen, version, address, start) in zip(weights, held[1], strict=True):
+            for weight, (seen, version, address, now, start) in zip(weights, held[1], strict=True):
                 if (
                     seen() is not weight
                     or weight._version != version
                     or weight.data_ptr() != address
-                    or ctypes.string_at(address, len(start)) != start
+                    or now.raw != start  # memory that the weight owns: it is still at its address
                 ):
                     break
             else:
@@ -59,5 +59,5 @@ class Packed:
 def _key(weight: Tensor) -> Key:
     address = weight.data_ptr()
     count = weight.numel() if weight.is_contiguous() else min(1, weight.numel())
-    start = ctypes.string_at(address, min(64, count * weight.element_size())) if count else b""
-    return weakref.ref(weight), weight._version, address, start
+    now = (ctypes.c_char * min(64, count * weight.element_size())).from_address(address)
+    return weakref.ref(weight), weight._version, address, now, now.raw
