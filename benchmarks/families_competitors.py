@@ -121,17 +121,44 @@ def experts_transformers(shape: dict[str, int], batch_size: int, steps: int, bf1
     return _training(model, lambda: model(input_ids=x, labels=x).loss, bf16, steps)
 
 
-def load_glassformer(folder: str, bf16: bool) -> Sample:
-    """Ours, the digests of the tensors checked as always."""
+def write_llama(folder: str, **shape: int) -> Sample:
+    """No competitor: writes the folder that both load, with an untied head (0.54 GB)."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=shape["vocab_size"], hidden_size=shape["dim"], intermediate_size=shape["hidden_dim"],
+        num_hidden_layers=shape["num_layers"], num_attention_heads=shape["num_heads"],
+        max_position_embeddings=shape["max_positions"],
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return lambda: None
+
+
+def _loading(load: Any, forward: bool) -> Sample:
+    """Samples of opening the folder, and of reading one token where asked: that touches every weight."""
+    import torch
+
+    x = torch.zeros(1, 1, dtype=torch.int64)
+
+    @torch.inference_mode()
+    def sample() -> float:
+        model = load()
+        return model(x).logits.abs().sum().item() if forward else 0.0
+
+    return sample
+
+
+def load_glassformer(folder: str, forward: bool, bf16: bool) -> Sample:
+    """Ours: every value looked at, NaN and infinity refused."""
     _threads()
     from glassformer import from_pretrained
 
-    return lambda: from_pretrained(folder, dtype=_dtype(bf16)).num_parameters
+    return _loading(lambda: from_pretrained(folder, dtype=_dtype(bf16)), forward)
 
 
-def load_transformers(folder: str, bf16: bool) -> Sample:
+def load_transformers(folder: str, forward: bool, bf16: bool) -> Sample:
     """Theirs."""
     _threads()
     from transformers import AutoModelForCausalLM
 
-    return lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=_dtype(bf16)).num_parameters()
+    return _loading(lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=_dtype(bf16)), forward)

@@ -215,9 +215,35 @@ def test_tensors_are_asked_for_one_at_a_time_and_once(tmp_path):
 
 def test_large_tensors_can_be_read_and_changed(tmp_path):
     state = {"large": torch.randn(600_000)}
-    assert state["large"].nbytes > files.MAPPED
     write_tensors(tmp_path / "x", state, digests=True)
     read = read_tensors(tmp_path / "x")["large"]
     assert torch.equal(read, state["large"])
     read.mul_(2)
     assert torch.equal(read_tensors(tmp_path / "x")["large"], state["large"]), "the file is not changed with the tensor"
+
+
+def test_a_tensor_at_an_odd_place_is_read(tmp_path):
+    values = torch.tensor([1.5, -2.0])
+    header = json.dumps(
+        {
+            "odd": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]},
+            "after": {"dtype": "F32", "shape": [2], "data_offsets": [3, 11]},
+        }
+    ).encode()
+    (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + b"\1\2\3" + values.numpy().tobytes())
+    read = read_tensors(tmp_path / "x")
+    assert read["odd"].tolist() == [1, 2, 3]
+    assert torch.equal(read["after"], values)
+
+
+def test_a_tensor_that_was_let_go_is_read_again(tmp_path):
+    state = {"a": torch.randn(50_000), "b": torch.randn(50_000)}
+    write_tensors(tmp_path / "x", state)
+    file = TensorFile(tmp_path / "x")
+    first = file["a"]
+    file.let_go("a", torch.empty(1))
+    assert torch.equal(first, state["a"])
+    first.zero_()
+    file.let_go("a", first)  # it lies there: nothing is let go
+    assert (first == 0).all()
+    assert torch.equal(file["b"], state["b"])

@@ -4,8 +4,9 @@ The format (https://github.com/huggingface/safetensors, "Format"): eight bytes, 
 little-endian integer; n bytes of JSON, `{name: {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__":
 {text: text}}`; then the tensors' bytes, which the offsets cover without gap or overlap.
 
-It is read and written here directly: a tensor goes from the file into the memory where it stays, or from memory to the
-file, with no second copy of the model; and a name given twice, a hole, a damaged tensor are refused by name.
+It is read and written here directly: a tensor read is the file's own pages, mapped privately (a page that is written to
+becomes ours, the file stays as it is), so that a model is in memory once; a name given twice, a hole, a damaged tensor
+are refused by name.
 
 Digests: with `digests=True` the metadata has a SHA-256 of each tensor (dtype, shape and bytes) and of the other
 metadata, so any flipped bit is found when the tensor is read, and its tensor is named.
@@ -17,7 +18,9 @@ import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,7 +51,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 METADATA = "__metadata__"
 DIGEST = "sha256:"  # + a tensor's name, or METADATA
 HEADER_LIMIT = 100_000_000  # bytes, as the format's own library has it
-MAPPED = 1_000_000  # bytes
+READERS = 4  # threads that check digests: hashing is slower than reading
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,6 @@ class Entry:
 def described(dtype: torch.dtype, shape: tuple[int, ...]) -> Any:
     """A hash that has taken in what the bytes alone do not say."""
     return hashlib.sha256(f"{NAMES[dtype]} {list(shape)}\n".encode())
-
-
-def room(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-    """An empty tensor; a large one in a mapping of its own, which goes back to the system whole when it is let go.
-
-    On the heap, tensors that are transposed while loading leave holes between the parameters that stay: 1.2 × the
-    weights of GPT-2 instead of 1.02 ×.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    if size < MAPPED:
-        return torch.empty(shape, dtype=dtype, device="cpu")
-    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype).view(shape)
 
 
 def raw(tensor: Tensor) -> memoryview:
@@ -103,7 +94,7 @@ def metadata_digest(metadata: Mapping[str, str]) -> str:
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """A safetensors file: its header is read and checked at once, each tensor when it is asked for.
+    """A safetensors file: its header is read and checked at once, the tensors when the first is asked for.
 
     Raises ValueError naming the file, and the tensor, for a truncated file, a forged header, a name given twice, and,
     where the file has digests, for a damaged tensor.
@@ -122,18 +113,56 @@ class TensorFile(Mapping[str, Tensor]):
             self._check_digests()
 
     def __getitem__(self, name: str) -> Tensor:
-        entry = self.entries[name]
-        tensor = room(entry.dtype, entry.shape)
-        with self.path.open("rb") as file:
-            file.seek(entry.begin)
-            read = file.readinto(raw(tensor))
-        if read != entry.end - entry.begin:
-            raise ValueError(f"{self.path}: tensor {name!r} was cut off while it was read")
-        if self.digests and digest(tensor) != self.digests[name]:
+        if name in self._damaged:
             raise ValueError(
                 f"{self.path}: tensor {name!r} is damaged: its bytes do not have the SHA-256 they were saved with"
             )
-        return tensor
+        return self._read(name)
+
+    def let_go(self, name: str, kept: Tensor) -> None:
+        """Give the pages of one tensor back to the system, unless `kept`, made of it, still lies in them."""
+        entry, start = self.entries[name], self._address
+        if start <= kept.data_ptr() < start + len(self._pages) or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        begin, end = -(-entry.begin // mmap.PAGESIZE) * mmap.PAGESIZE, entry.end // mmap.PAGESIZE * mmap.PAGESIZE
+        if begin < end:
+            self._pages.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+    def _read(self, name: str) -> Tensor:
+        entry, count = self.entries[name], math.prod(self.entries[name].shape)
+        if count == 0:
+            return torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
+        if entry.end > len(self._pages):
+            raise ValueError(f"{self.path}: tensor {name!r} was cut off while it was read")
+        if entry.begin % entry.dtype.itemsize:  # an odd place: some processors read no numbers there
+            aligned = bytearray(self._pages[entry.begin : entry.end])
+            return torch.frombuffer(aligned, dtype=entry.dtype).view(entry.shape)
+        return torch.frombuffer(self._pages, dtype=entry.dtype, count=count, offset=entry.begin).view(entry.shape)
+
+    @cached_property
+    def _pages(self) -> mmap.mmap:
+        with self.path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    @cached_property
+    def _address(self) -> int:
+        return torch.frombuffer(self._pages, dtype=torch.uint8).data_ptr()
+
+    @cached_property
+    def _damaged(self) -> frozenset[str]:
+        """The tensors that do not have their digests; all are looked at, several at a time, when the first is read."""
+
+        def is_damaged(name: str) -> bool:
+            tensor = self._read(name)
+            damaged = digest(tensor) != self.digests[name]
+            self.let_go(name, torch.empty(0))  # those that are read are soon back: they are in the system's cache
+            return damaged
+
+        if not self.digests:
+            return frozenset()
+        with ThreadPoolExecutor(READERS) as pool:
+            bad = pool.map(is_damaged, self.digests)
+            return frozenset(name for name, is_bad in zip(self.digests, bad, strict=True) if is_bad)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
