@@ -14,6 +14,9 @@ from glassformer.text.rows import Row, is_file, read_rows
 
 GENERATED = {
     "sentiment": ("sentiment", FIELDS["classification"]),
+    "tagging": ("tagging", FIELDS["tagging"]),
+    "dates": ("dates", FIELDS["translation"]),
+    "numbers": ("numbers", FIELDS["translation"]),
 }
 """Sets that are made on the spot: the module in glassformer.text.generated, and what its examples have."""
 
