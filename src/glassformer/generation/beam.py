@@ -25,7 +25,7 @@ def beam_search(
     A hypothesis has ended when it has said an end token or is `new` tokens long. It is worth log p divided by its
     length, in new tokens, to the power of `length_penalty`. A prompt's search is over when as many hypotheses have
     ended as there are beams and, unless `early_stopping`, no open one is worth more, by its present length, than the
-    worst of them. The rule is that of `transformers`.
+    worst of them; "never" takes the length at which it would be worth most. The rule is that of `transformers`.
     """
     (b, t), n, total = prompts.shape, options.num_beams, prompts.shape[1] + new
     processors, eos = options.logits_processors(), torch.tensor(options.eos_tokens, device=prompts.device)
@@ -38,6 +38,7 @@ def beam_search(
     searching = torch.ones(b, 1, dtype=torch.bool, device=prompts.device)
     present = None if present is None else present.repeat_interleave(n, 0)
     identity = torch.arange(b * n, device=prompts.device)
+    longest_is_best = options.early_stopping == "never" and options.length_penalty > 0
     cache, fed = model.new_cache(b * n, total), 0
     for length in range(t, total):
         ids = open_ids.flatten(0, 1)[:, :length]
@@ -62,8 +63,9 @@ def beam_search(
         open_scores, best = torch.where(ends, NEVER, scores).topk(n)
         open_ids = _rows(candidates, best)
         full = (ended_scores > NEVER).all(-1, keepdim=True)
-        better = open_scores[:, :1] / power > ended_scores[:, -1:]
-        searching &= ~full if options.early_stopping else ~full | better
+        best_power = float(new) ** options.length_penalty if longest_is_best else power
+        better = open_scores[:, :1] / best_power > ended_scores[:, -1:]
+        searching &= ~full if options.early_stopping is True else ~full | better
         if not bool(searching.any()):
             break
         rows = (beams.gather(1, best) + identity[::n, None]).flatten()

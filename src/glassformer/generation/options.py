@@ -25,7 +25,8 @@ class GenerationOptions:
     goes on from the second half of what it has seen; without it, that is an error before any work.
 
     Several: each prompt is continued `num_return_sequences` times. `num_beams` > 1 searches for the continuation of
-    largest log p / length^`length_penalty`; `early_stopping` ends the search once `num_beams` are finished.
+    largest log p / length^`length_penalty`; `early_stopping=True` ends the search once `num_beams` are finished, False
+    once no beam at its present length is worth more than those, "never" once none could be at any length.
 
     Seeds: row i of the output (prompts in order, the samples of one prompt together) draws from `seed + i`: a row's
     sample does not depend on what else is in the batch. Without a seed, seeds are drawn from torch's generator.
@@ -46,7 +47,7 @@ class GenerationOptions:
     num_return_sequences: int = 1
     num_beams: int = 1
     length_penalty: float = 1.0
-    early_stopping: bool = False
+    early_stopping: bool | str = False
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -64,6 +65,8 @@ class GenerationOptions:
             wrong_bool = isinstance(value, bool) and kind is not bool
             if value is not None and (wrong_bool or not isinstance(value, kind)):
                 raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; expected {word}")
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
+            raise TypeError(f"early_stopping is {self.early_stopping!r}; expected True, False or 'never'")
         for token in self.eos_tokens:
             if isinstance(token, bool) or not isinstance(token, int):
                 raise TypeError(f"eos_token_id holds {token!r}, a {type(token).__name__}; expected token ids (int)")
@@ -158,7 +161,7 @@ _KINDS = (
       ("max_new_tokens", "max_length", "top_k", "pad_token_id", "num_return_sequences", "num_beams", "seed")),
     *((name, (int, float), "a number") for name in
       ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty")),
-    *((name, bool, "True or False") for name in ("do_sample", "slide_context", "early_stopping")),
+    *((name, bool, "True or False") for name in ("do_sample", "slide_context")),
 )  # fmt: skip
 
 
