@@ -24,6 +24,14 @@ if TYPE_CHECKING:
         model_config,
     )
     from glassformer.models.deepseek import DeepSeek, DeepSeekConfig
+    from glassformer.models.distilbert import (
+        DistilBERT,
+        DistilBERTConfig,
+        DistilBERTForMaskedLM,
+        DistilBERTForQuestionAnswering,
+        DistilBERTForSequenceClassification,
+        DistilBERTForTokenClassification,
+    )
     from glassformer.models.gemma3 import Gemma3, Gemma3Config
     from glassformer.models.gpt import GPT, GPTConfig
     from glassformer.models.gpt2 import GPT2, GPT2Config
@@ -31,9 +39,27 @@ if TYPE_CHECKING:
     from glassformer.models.llama import Llama, LlamaConfig
     from glassformer.models.mistral import Mistral, MistralConfig
     from glassformer.models.mixtral import Mixtral, MixtralConfig
+    from glassformer.models.modernbert import (
+        ModernBERT,
+        ModernBERTConfig,
+    )
+    from glassformer.models.modernbert_heads import (
+        ModernBERTForMaskedLM,
+        ModernBERTForQuestionAnswering,
+        ModernBERTForSequenceClassification,
+        ModernBERTForTokenClassification,
+    )
     from glassformer.models.mpt import MPT, MPTConfig
     from glassformer.models.outputs import CausalLMOutput
     from glassformer.models.qwen3 import Qwen3, Qwen3Config
+    from glassformer.models.roberta import (
+        RoBERTa,
+        RoBERTaConfig,
+        RoBERTaForMaskedLM,
+        RoBERTaForQuestionAnswering,
+        RoBERTaForSequenceClassification,
+        RoBERTaForTokenClassification,
+    )
     from glassformer.models.swin import Swin, SwinConfig, SwinForImageClassification
     from glassformer.models.vit import ViT, ViTConfig, ViTForImageClassification
 
@@ -58,6 +84,12 @@ __all__ = [
     "CausalLMOutput",
     "DeepSeek",
     "DeepSeekConfig",
+    "DistilBERT",
+    "DistilBERTConfig",
+    "DistilBERTForMaskedLM",
+    "DistilBERTForQuestionAnswering",
+    "DistilBERTForSequenceClassification",
+    "DistilBERTForTokenClassification",
     "GPT2Config",
     "GPTConfig",
     "Gemma3",
@@ -70,8 +102,20 @@ __all__ = [
     "MistralConfig",
     "Mixtral",
     "MixtralConfig",
+    "ModernBERT",
+    "ModernBERTConfig",
+    "ModernBERTForMaskedLM",
+    "ModernBERTForQuestionAnswering",
+    "ModernBERTForSequenceClassification",
+    "ModernBERTForTokenClassification",
     "Qwen3",
     "Qwen3Config",
+    "RoBERTa",
+    "RoBERTaConfig",
+    "RoBERTaForMaskedLM",
+    "RoBERTaForQuestionAnswering",
+    "RoBERTaForSequenceClassification",
+    "RoBERTaForTokenClassification",
     "Swin",
     "SwinConfig",
     "SwinForImageClassification",
@@ -84,6 +128,44 @@ __all__ = [
 ]
 
 _HOMES = {
+    **dict.fromkeys(
+        (
+            "RoBERTa",
+            "RoBERTaConfig",
+            "RoBERTaForMaskedLM",
+            "RoBERTaForQuestionAnswering",
+            "RoBERTaForSequenceClassification",
+            "RoBERTaForTokenClassification",
+        ),
+        "roberta",
+    ),
+    **dict.fromkeys(
+        (
+            "ModernBERTForMaskedLM",
+            "ModernBERTForQuestionAnswering",
+            "ModernBERTForSequenceClassification",
+            "ModernBERTForTokenClassification",
+        ),
+        "modernbert_heads",
+    ),
+    **dict.fromkeys(
+        (
+            "ModernBERT",
+            "ModernBERTConfig",
+        ),
+        "modernbert",
+    ),
+    **dict.fromkeys(
+        (
+            "DistilBERT",
+            "DistilBERTConfig",
+            "DistilBERTForMaskedLM",
+            "DistilBERTForQuestionAnswering",
+            "DistilBERTForSequenceClassification",
+            "DistilBERTForTokenClassification",
+        ),
+        "distilbert",
+    ),
     **dict.fromkeys(("BERT", "BERTConfig"), "bert"),
     **dict.fromkeys(
         (

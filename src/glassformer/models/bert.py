@@ -1,6 +1,7 @@
 """BERT (Devlin et al. 2018): a bidirectional encoder, normalised after each residual sum. Its heads: bert_heads.py."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -75,9 +76,9 @@ CONFIG_TABLE = ConfigTable(
     names=NAMES,
     defaults=DEFAULTS,
     fixed={"position_embedding_type": "absolute"},
-    # What the first releases say of the pooler that all of them have, and of the direction of writing.
-    ignored={"directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
-             "pooler_size_per_head", "pooler_type"},
+    # What the first releases say of their classes, of the pooler that all of them have, of the direction of writing.
+    ignored={"_num_labels", "output_past", "directionality", "pooler_fc_size", "pooler_num_attention_heads",
+             "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"},
     compounds=(LABELS,),
 )  # fmt: skip
 
@@ -115,16 +116,13 @@ TABLE: Table = {
 class BERTBlock(nn.Module):
     """norm(x + attention(x)), then norm(x + feed_forward(x)): Vaswani et al. 2017, section 3.1, as section 3 says."""
 
-    def __init__(
-        self, dim: int, num_heads: int, hidden_dim: int, *, activation: str, norm_eps: float, dropout: float,
-        attention_dropout: float,
-    ) -> None:  # fmt: skip
+    def __init__(self, config: Any) -> None:  # BERT's, or that of a model with the same blocks
         super().__init__()
-        self.attention = Attention(dim, num_heads, dropout=attention_dropout)
-        self.attention_norm = LayerNorm(dim, norm_eps)
-        self.feed_forward = FeedForward(dim, hidden_dim, activation=ACTIVATIONS[activation])
-        self.feed_forward_norm = LayerNorm(dim, norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.attention = Attention(config.dim, config.num_heads, dropout=config.attention_dropout)
+        self.attention_norm = LayerNorm(config.dim, config.norm_eps)
+        self.feed_forward = FeedForward(config.dim, config.hidden_dim, activation=ACTIVATIONS[config.activation])
+        self.feed_forward_norm = LayerNorm(config.dim, config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b t d"], *, mask: Mask) -> Float[Tensor, "b t d"]:
         x = self.attention_norm(x + self.dropout(self.attention(x, mask=mask)))
@@ -157,11 +155,7 @@ class BERT(Encoder):
         self.segment = Embedding(config.num_segments, config.dim)
         self.embed_norm = LayerNorm(config.dim, config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(
-            BERTBlock(config.dim, config.num_heads, config.hidden_dim, activation=config.activation,
-                      norm_eps=config.norm_eps, dropout=config.dropout, attention_dropout=config.attention_dropout)
-            for _ in range(config.num_layers)
-        )  # fmt: skip
+        self.blocks = nn.ModuleList(BERTBlock(config) for _ in range(config.num_layers))
         self.pooler = BERTPooler(config.dim) if pooled else None
 
     @property

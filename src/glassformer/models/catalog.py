@@ -1,6 +1,7 @@
 """Every model by name: families, published sizes, and the class that opens a folder."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,14 +13,18 @@ from glassformer.models import (
     bert,
     bert_heads,
     deepseek,
+    distilbert,
     gemma3,
     gpt,
     gpt2,
     llama,
     mistral,
     mixtral,
+    modernbert,
+    modernbert_heads,
     mpt,
     qwen3,
+    roberta,
     swin,
     vit,
 )
@@ -37,13 +42,19 @@ MODELS: dict[str, type[Pretrained]] = {
     "mixtral": mixtral.Mixtral,
     "deepseek": deepseek.DeepSeek,
     "bert": bert.BERT,
+    "roberta": roberta.RoBERTa,
+    "distilbert": distilbert.DistilBERT,
+    "modernbert": modernbert.ModernBERT,
     "vit": vit.ViT,
     "swin": swin.Swin,
 }
 """Family -> class."""
 
-HEADS: dict[str, dict[str, type[Pretrained]]] = {
+HEADS: Mapping[str, Mapping[str, type[Pretrained]]] = {
     "bert": bert_heads.HEADS,
+    "roberta": roberta.HEADS,
+    "distilbert": distilbert.HEADS,
+    "modernbert": modernbert_heads.HEADS,
     "vit": vit.HEADS,
     "swin": swin.HEADS,
 }
@@ -69,6 +80,12 @@ CONFIGS: dict[str, Any] = {
     **deepseek.SIZES,
     "bert": bert.BERTConfig(),
     **bert.SIZES,
+    "roberta": roberta.RoBERTaConfig(),
+    **roberta.SIZES,
+    "distilbert": distilbert.DistilBERTConfig(),
+    **distilbert.SIZES,
+    "modernbert": modernbert.ModernBERTConfig(),
+    **modernbert.SIZES,
     "vit": vit.ViTConfig(),
     **vit.SIZES,
     "swin": swin.SwinConfig(),
