@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glassformer.checkpoints.table import DROP, Split, Table, Tied, Transpose, load, rows, save
+from glassformer.checkpoints.table import DROP, Split, Table, Tied, Transpose, Unsqueezed, load, rows, save
 
 GPT2: Table = {
     "[transformer.]{wte,wpe}": "{embed,position}",
@@ -60,6 +60,13 @@ def test_gpt2_names_become_ours_and_weights_are_turned_and_split():
 def test_saving_undoes_loading():
     theirs = gpt2_file()
     assert_equal(dict(save(dict(load(theirs, GPT2)), GPT2)), theirs)
+
+
+def test_a_leading_size_of_one_comes_off_and_is_written_again():
+    theirs = {"final_logits_bias": torch.randn(1, 5)}
+    ours = dict(load(theirs, {"final_logits_bias": Unsqueezed("head.bias")}))
+    assert torch.equal(ours["head.bias"], theirs["final_logits_bias"][0])
+    assert_equal(dict(save(ours, {"final_logits_bias": Unsqueezed("head.bias")})), theirs)
 
 
 def test_a_prefix_may_be_absent_and_is_written():

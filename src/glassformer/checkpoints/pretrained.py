@@ -21,8 +21,8 @@ class Pretrained(ABC):
     """For an `nn.Module` built from one config: reading and writing Hugging Face folders.
 
     A model declares `config_table`, and `table`, or a function from its config to the table where the names depend on
-    it, and in `optional` the submodules that a folder may lack: they are then None. Buffers that no file holds are
-    computed when they are needed, or set by a method `reset_buffers(device)` of the submodule that has them.
+    it, and in `optional` the submodules and buffers that a folder may lack: they are then None. Other buffers that no
+    file holds are computed when needed, or set by a method `reset_buffers(device)` of the submodule that has them.
     """
 
     config: Any
@@ -58,8 +58,9 @@ class Pretrained(ABC):
         model: Any = built(folder, cls, config)
         tensors = load(weights, cls._table(config))
         for part in cls.optional:
-            if not any(name.startswith(f"{part}.") for name in tensors):
-                setattr(model, part, None)
+            if not any(f"{name}.".startswith(f"{part}.") for name in tensors):
+                path, _, last = part.rpartition(".")
+                setattr(model.get_submodule(path), last, None)
         check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype, cls._table(config))
         fill(model, tensors, weights, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite)
         return model.eval()

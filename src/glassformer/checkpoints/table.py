@@ -19,7 +19,8 @@ A table is a dict from their name of a module to ours, written once per model an
 - `{a,b}` stands for several names, as in a shell; the two sides run through theirs in step.
 - `[prefix.]` may be absent from a file that is read; it is always written.
 - A parameter's own name, `.weight` or `.bias`, is carried over. A row may also name a tensor in full.
-- A right-hand side that is no plain string says what else happens to the tensor: `Split`, `Transpose`, `Tied`, `DROP`.
+- A right-hand side that is no plain string says what else happens to the tensor: `Split`, `Transpose`, `Unsqueezed`,
+  `Tied`, `DROP`.
 
 Tables are strict: each name in a file, and each of ours, must be named by exactly one row.
 """
@@ -55,6 +56,13 @@ class Transpose:
 
 
 @dataclass(frozen=True)
+class Unsqueezed:
+    """The same tensor, with a first size of 1 on their side: (1, v) for (v,)."""
+
+    ours: str
+
+
+@dataclass(frozen=True)
 class Tied:
     """Another of their names for a tensor that a plain row names too.
 
@@ -67,7 +75,7 @@ class Tied:
 DROP = None
 """A tensor of theirs that we compute (a causal mask kept as a buffer). Never read, never written."""
 
-Rule = str | Split | Transpose | Tied | None
+Rule = str | Split | Transpose | Unsqueezed | Tied | None
 Table = Mapping[str, Rule]
 LEAVES = ("weight", "bias")
 
@@ -82,10 +90,12 @@ class Row:
     transpose: bool = False
     sizes: tuple[int, ...] | None = None
     tied: bool = False
+    unsqueezed: bool = False
 
     def split(self, tensor: Tensor, name: str) -> tuple[Tensor, ...]:
         """Their tensor as ours."""
         tensor = tensor.T if self.transpose and tensor.ndim == 2 else tensor
+        tensor = tensor.squeeze(0) if self.unsqueezed else tensor
         if len(self.ours) == 1:
             return (tensor.contiguous(),)
         rows = tensor.shape[0] if tensor.ndim else 0
@@ -108,6 +118,7 @@ class Row:
                 f"expected {self.sizes or 'equal ones'}"
             )
         tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
+        tensor = tensor.unsqueeze(0) if self.unsqueezed else tensor
         return (tensor.T if self.transpose and tensor.ndim == 2 else tensor).contiguous()
 
 
@@ -145,12 +156,15 @@ def rows(table: Table) -> list[Row]:
                 if len(theirs) != 1 or len(parts) < 2 or (sizes and len(sizes) != len(parts)):
                     raise ValueError(f"row {source!r}: Split takes one name of theirs to several of ours, got {rule}")
                 new = [Row(source, theirs[0], parts, transpose, sizes)]
-            case Transpose(ours) | Tied(ours) | str(ours):
+            case Transpose(ours) | Unsqueezed(ours) | Tied(ours) | str(ours):
                 names = expand(ours)
                 if len(names) != len(theirs):
                     raise ValueError(f"row {source!r}: {len(theirs)} names of theirs, {len(names)} of ours in {ours!r}")
-                flip, tied = isinstance(rule, Transpose), isinstance(rule, Tied)
-                new = [Row(source, t, (o,), flip, tied=tied) for t, o in zip(theirs, names, strict=True)]
+                new = [
+                    Row(source, t, (o,), isinstance(rule, Transpose), tied=isinstance(rule, Tied),
+                        unsqueezed=isinstance(rule, Unsqueezed))
+                    for t, o in zip(theirs, names, strict=True)
+                ]  # fmt: skip
         for row in new:
             for pattern in (*variants(row.theirs), *row.ours):
                 stars = [part for part in pattern.split(".") if "*" in part]
