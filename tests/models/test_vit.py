@@ -94,7 +94,7 @@ def test_floats_of_another_width_are_cast() -> None:
         (
             torch.full((2, 3, 24, 24), torch.nan),
             ValueError,
-            r"holds nan at \(0, 0, 0, 0\); every pixel must be a finite number",
+            r"holds nan at \(0, 0, 0, 0\); every pixel must be finite",
         ),
         (torch.full((2, 3, 24, 24), torch.inf), ValueError, "holds inf at"),
     ],
