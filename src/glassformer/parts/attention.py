@@ -118,7 +118,7 @@ class Attention(nn.Module):
         return (k if rotate is None else rotate(k)), self._split(v)
 
     def _split(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t k"]:
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:-1], -1, self.head_dim).transpose(1, 2)
 
 
 def _check_shared(mask: Mask, score_bias: Tensor | None, rows: int, contexts: int) -> None:

@@ -1,6 +1,7 @@
 """The linear layer, y = x Wᵀ + b, which holds the kernel that computes it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -66,10 +67,10 @@ def together(layers: Sequence[nn.Module], x: Float[Tensor, "*rows i"]) -> tuple[
 
     One product is quicker than three. A layer that was replaced, or that somebody listens to, is called as it is.
     """
-    plain = [layer for layer in layers if isinstance(layer, Linear)]
-    alike = len(plain) == len(layers) and len({type(layer.kernel) for layer in plain}) == 1
-    heard = any(layer._forward_hooks or layer._forward_pre_hooks for layer in plain)
-    product = getattr(plain[0].kernel, "together", None) if alike and not heard else None
-    if product is None:
-        return tuple(layer(x) for layer in layers)
-    return product(x, [layer.weight for layer in plain], [layer.bias for layer in plain])
+    kernel = getattr(layers[0], "kernel", None)
+    product: Any = getattr(kernel, "together", None)
+    for layer in layers:
+        plain = isinstance(layer, Linear) and type(layer.kernel) is type(kernel)
+        if product is None or not plain or layer._forward_hooks or layer._forward_pre_hooks:
+            return tuple(layer(x) for layer in layers)
+    return product(x, [layer.weight for layer in layers], [layer.bias for layer in layers])
