@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from glassformer.text.examples import Examples, load_examples
     from glassformer.text.fast import FastTokenizer, TiktokenTokenizer
     from glassformer.text.loader import Batch, SequentialLoader, TokenLoader
+    from glassformer.text.sentencepiece import SentencePieceTokenizer
+    from glassformer.text.template import Template
     from glassformer.text.tokenizer import StreamDecoder, Tokenizer
     from glassformer.text.tokens import TokenFile, cached_tokens
+    from glassformer.text.unigram import UnigramTokenizer
+    from glassformer.text.wordpiece import WordPieceTokenizer
 
 _HOMES = {
     "BPETokenizer": "bpe",
@@ -26,12 +30,16 @@ _HOMES = {
     "Corpus": "corpus",
     "Examples": "examples",
     "FastTokenizer": "fast",
+    "SentencePieceTokenizer": "sentencepiece",
     "SequentialLoader": "loader",
     "StreamDecoder": "tokenizer",
+    "Template": "template",
     "TiktokenTokenizer": "fast",
     "TokenFile": "tokens",
     "TokenLoader": "loader",
     "Tokenizer": "tokenizer",
+    "UnigramTokenizer": "unigram",
+    "WordPieceTokenizer": "wordpiece",
     "cached_tokens": "tokens",
     "load_corpus": "corpus",
     "load_examples": "examples",
@@ -47,12 +55,16 @@ __all__ = [
     "Corpus",
     "Examples",
     "FastTokenizer",
+    "SentencePieceTokenizer",
     "SequentialLoader",
     "StreamDecoder",
+    "Template",
     "TiktokenTokenizer",
     "TokenFile",
     "TokenLoader",
     "Tokenizer",
+    "UnigramTokenizer",
+    "WordPieceTokenizer",
     "cached_tokens",
     "load_corpus",
     "load_examples",

@@ -118,17 +118,30 @@ def checked_specials(special_tokens: Iterable[str], vocab_size: int) -> list[str
 def learn_merges(
     word_counts: Mapping[str, int], vocab_size: int, min_count: int = 2
 ) -> tuple[dict[bytes, int], list[tuple[bytes, bytes]]]:
-    """The vocabulary and merges of byte-pair encoding, from how often each word occurs.
-
-    Pairs are counted once. A merge then changes only the counts of pairs in the words that hold it, and `places` knows
-    which those are. The heap has every pair under a count that may be out of date, but never too low.
-    Of pairs equally frequent the one with the smaller ids goes first.
-    """
+    """The vocabulary and merges of byte-pair encoding, from how often each word occurs."""
     vocabulary = dict(_FIRST_TOKENS)
     tokens = list(vocabulary)
     merges: list[tuple[bytes, bytes]] = []
     words = [[vocabulary[bytes([byte])] for byte in word.encode()] for word in word_counts]
-    times = list(word_counts.values())
+    for first, second in merge_pairs(words, list(word_counts.values()), len(tokens), vocab_size, min_count):
+        left, right = tokens[first], tokens[second]
+        merges.append((left, right))
+        vocabulary[left + right] = len(tokens)  # always bytes not seen before: equal bytes are merged equally
+        tokens.append(left + right)
+    return vocabulary, merges
+
+
+def merge_pairs(
+    words: list[list[int]], times: list[int], num_symbols: int, vocab_size: int, min_count: int
+) -> list[Pair]:
+    """The pairs of symbols that byte-pair encoding merges, in order; each makes the next symbol, up to `vocab_size`.
+
+    `words` are rows of symbols below `num_symbols`, which are merged in place, and `times` how often each occurs.
+    Pairs are counted once. A merge then changes only the counts of pairs in the words that hold it, and `places` knows
+    which those are. The heap has every pair under a count that may be out of date, but never too low.
+    Of pairs equally frequent the one with the smaller symbols goes first.
+    """
+    merged: list[Pair] = []
     counts: Counter[Pair] = Counter()
     places: defaultdict[Pair, set[int]] = defaultdict(set)
     for index, word in enumerate(words):
@@ -138,7 +151,7 @@ def learn_merges(
     heap = [(-count, pair) for pair, count in counts.items()]
     heapify(heap)
 
-    while heap and len(vocabulary) < vocab_size:
+    while heap and num_symbols + len(merged) < vocab_size:
         promised, pair = heappop(heap)
         count = counts[pair]
         if count < min_count:
@@ -146,10 +159,8 @@ def learn_merges(
         if count != -promised:  # out of date: back into the queue under its true count
             heappush(heap, (-count, pair))
             continue
-        left, right = tokens[pair[0]], tokens[pair[1]]
-        merges.append((left, right))
-        new = vocabulary[left + right] = len(tokens)  # always bytes not seen before: equal bytes are merged equally
-        tokens.append(left + right)
+        new = num_symbols + len(merged)
+        merged.append(pair)
         risen = set()
         for index in places.pop(pair):
             for old in pairwise(words[index]):
@@ -162,7 +173,7 @@ def learn_merges(
                     risen.add(now)
         for now in risen:
             heappush(heap, (-counts[now], now))
-    return vocabulary, merges
+    return merged
 
 
 def join(symbols: list[int], pair: Pair, new: int) -> list[int]:

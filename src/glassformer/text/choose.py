@@ -1,66 +1,102 @@
 """Which tokenizer: by name when one is made, by the files when one is loaded."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.text.bpe import BPETokenizer
 from glassformer.text.characters import ByteTokenizer, CharacterTokenizer
 from glassformer.text.fast import FastTokenizer
-from glassformer.text.tokenizer import END_OF_TEXT, TOKENIZER_FILES, Tokenizer
-from glassformer.text.tokenizer_json import read_tokenizer_json
+from glassformer.text.piece_json import read_vocabulary
+from glassformer.text.sentencepiece import SentencePieceTokenizer, read_marian, read_sentencepiece
+from glassformer.text.special import TOKENIZER_CONFIG, read_config, token_names
+from glassformer.text.template import Template, begin_and_end
+from glassformer.text.tokenizer import FORMATS, Tokenizer
+from glassformer.text.tokenizer_json import read_tokenizer_json, read_vocabulary_and_merges
+from glassformer.text.unigram import UnigramTokenizer
+from glassformer.text.wordpiece import WordPieceTokenizer
+
+SIZED: Mapping[str, Callable[[str, int], Tokenizer]] = {
+    "bpe": BPETokenizer.train,
+    "wordpiece": WordPieceTokenizer.train,
+    "unigram": UnigramTokenizer.train,
+}
+"""Tokenizers that are trained to a size."""
 
 
-def train_tokenizer(
-    name: str, text: str, *, vocab_size: int | None = None, special_tokens: Iterable[str] = ()
-) -> Tokenizer:
-    """A tokenizer made for `text`: "characters", "bytes", or "bpe" with `vocab_size` tokens and <|endoftext|>.
-
-    `special_tokens` are names of tokens beside those of the text; a bpe has them in place of <|endoftext|>.
+def train_tokenizer(name: str, text: str, *, vocab_size: int | None = None) -> Tokenizer:
+    """A tokenizer made for `text`: "characters", "bytes", or one of `vocab_size` tokens: "bpe" with <|endoftext|>,
+    "wordpiece" with BERT's special tokens and lower case, "unigram" with <pad>, </s> and <unk>.
 
     Raises:
-        ValueError: unknown name; `vocab_size` missing for "bpe", or given to the two whose size follows from the text.
+        ValueError: unknown name; `vocab_size` missing, or given to the two whose size follows from the text.
     """
-    if name not in ("characters", "bytes", "bpe"):
-        raise ValueError(f"no tokenizer is called {name!r}{did_you_mean(name, ['characters', 'bytes', 'bpe'])}")
-    if name == "bpe":
+    if name not in (names := ["characters", "bytes", *SIZED]):
+        raise ValueError(f"no tokenizer is called {name!r}{did_you_mean(name, names)}")
+    if name in SIZED:
         if vocab_size is None:
-            raise ValueError("the tokenizer 'bpe' needs a vocab_size, for example 4096")
-        return BPETokenizer.train(text, vocab_size, special_tokens=list(special_tokens) or [END_OF_TEXT])
+            raise ValueError(f"the tokenizer {name!r} needs a vocab_size, for example 4096")
+        return SIZED[name](text, vocab_size)
     if vocab_size is not None:
-        raise ValueError(f"vocab_size={vocab_size} has no meaning for the tokenizer {name!r}: only 'bpe' takes one")
-    if name == "characters":
-        return CharacterTokenizer.train(text, special_tokens=special_tokens)
-    return ByteTokenizer(special_tokens=special_tokens)
+        raise ValueError(
+            f"vocab_size={vocab_size} has no meaning for the tokenizer {name!r}: "
+            f"only {', '.join(map(repr, SIZED))} take one"
+        )
+    return CharacterTokenizer.train(text) if name == "characters" else ByteTokenizer()
 
 
 def load_tokenizer(folder: str | Path, *, fast: bool | None = None) -> Tokenizer:
     """The tokenizer that lies in `folder`, as `save` or Hugging Face wrote it.
 
     A `tokenizer.json` is run by `tokenizers` where that is installed, else by ours, which reads byte-level BPE with
-    GPT-2's pattern; `fast=True` and `fast=False` insist on one of them.
+    GPT-2's pattern, BERT's WordPiece, and Unigram as ours writes it; `fast=True` and `fast=False` insist on one of
+    them. Older forms are read too: `vocab.txt`, `vocab.json` with `merges.txt`, and models of `sentencepiece`.
 
     Raises:
         FileNotFoundError: there is no such folder, or no tokenizer in it.
-        ValueError: the folder has two tokenizers, or the file is damaged or of a kind that is not implemented.
-        ImportError: `fast=True` and `tokenizers` is not installed.
+        ValueError: the folder has two tokenizers, or a file is damaged or of a kind that is not implemented.
+        ImportError: `tokenizers` or `sentencepiece` is needed and not installed.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder, so there is no tokenizer in it")
-    present = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    present = [name for name in FORMATS if (folder / name).is_file()]
     if not present:
-        raise FileNotFoundError(f"{folder} holds no tokenizer: neither {' nor '.join(TOKENIZER_FILES)} is there")
-    if len(present) > 1:
-        raise ValueError(f"{folder} holds two tokenizers, {' and '.join(present)}: keep one")
-    path = folder / present[0]
-    if present[0] != "tokenizer.json":
-        return _read_small(path)
-    if fast is None:
-        fast = find_spec("tokenizers") is not None
-    return FastTokenizer.from_file(path) if fast else read_tokenizer_json(path)
+        raise FileNotFoundError(f"{folder} holds no tokenizer: none of {', '.join(FORMATS)} is there")
+    if present[0] == "glassformer_tokenizer.json":
+        if len(present) > 1:
+            raise ValueError(f"{folder} holds two tokenizers, {' and '.join(present)}: keep one")
+        return _read_small(folder / present[0])
+    config = read_config(folder)
+    tokenizer = _read(folder, present[0], config, find_spec("tokenizers") is not None if fast is None else fast)
+    tokenizer.config = config
+    if not isinstance(tokenizer, SentencePieceTokenizer) and {"add_bos_token", "add_eos_token"} & config.keys():
+        tokenizer.template = _said(tokenizer, config, folder)
+    return tokenizer
+
+
+def _read(folder: Path, name: str, config: Mapping[str, Any], fast: bool) -> Tokenizer:
+    if name == "tokenizer.json":
+        return FastTokenizer.from_file(folder / name) if fast else read_tokenizer_json(folder / name)
+    if name == "source.spm":
+        return read_marian(folder)
+    if name in ("spiece.model", "tokenizer.model"):
+        return read_sentencepiece(folder / name, config)
+    ours = read_vocabulary(folder, config) if name == "vocab.txt" else read_vocabulary_and_merges(folder, config)
+    return FastTokenizer.from_json(ours.to_json()) if fast else ours
+
+
+def _said(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> Template:
+    """The template of a config that says whether a token begins and one ends each text."""
+    names, special = token_names(tokenizer), tokenizer.special
+    for role in ("bos", "eos"):
+        if config.get(f"add_{role}_token") and role not in special:
+            raise ValueError(f"{folder / TOKENIZER_CONFIG} has add_{role}_token, but there is no {role} token")
+    bos, eos = (names[f"{role}_token"] if config.get(f"add_{role}_token") else None for role in ("bos", "eos"))
+    return begin_and_end(bos, eos, {names[f"{role}_token"]: index for role, index in special.items()})
 
 
 def _read_small(path: Path) -> CharacterTokenizer | ByteTokenizer:

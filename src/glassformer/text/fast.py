@@ -1,5 +1,6 @@
 """The same face over compiled tokenizers: Hugging Face's `tokenizers` and OpenAI's `tiktoken`, both optional."""
 
+import json
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -7,13 +8,15 @@ from typing import Any
 
 from glassformer.text.bpe import CHARACTER_TO_BYTE, BPETokenizer, checked_specials
 from glassformer.text.split import GPT2_PATTERN
+from glassformer.text.template import Template
 from glassformer.text.tokenizer import (
     END_OF_TEXT,
     BytesTokenizer,
+    Span,
     Stream,
     StreamDecoder,
     Tokenizer,
-    one_row,
+    WindowStream,
     outside_vocabulary,
 )
 
@@ -28,7 +31,7 @@ def _need(package: str) -> Any:
 class FastTokenizer(Tokenizer):
     """Any tokenizer that `tokenizers` can run: not only byte-level BPE, also those of Llama, BERT, T5.
 
-    What a template of the file would put around the text ([CLS], <s>) is not added: `encode` is the text alone.
+    What the file puts around a text ([CLS], <s>) is `template`: `encode` adds it where `special` says so.
 
     Raises:
         ImportError: `tokenizers` is not installed.
@@ -43,6 +46,8 @@ class FastTokenizer(Tokenizer):
         inner.no_truncation()
         added = inner.get_added_tokens_decoder()
         self.special_tokens = {token.content: index for index, token in added.items() if token.special}
+        processor = inner.post_processor  # its state is the file's JSON of it
+        self.template = Template.from_json(None if processor is None else json.loads(processor.__getstate__()))
         tokens: dict[str, int] = inner.get_vocab(with_added_tokens=True)
         self._ids = frozenset(tokens.values())
         self._vocab_size = max(self._ids, default=-1) + 1
@@ -58,13 +63,18 @@ class FastTokenizer(Tokenizer):
             ValueError: `tokenizers` does not accept the file.
             OSError: the file cannot be read.
         """
-        content = Path(path).read_bytes()
+        content = Path(path).read_text(encoding="utf-8")
         try:
-            return cls(_need("tokenizers").Tokenizer.from_buffer(content))
+            return cls.from_json(content)
         except ImportError:
             raise
         except Exception as error:  # `tokenizers` raises bare Exception
             raise ValueError(f"{path} is not a tokenizer.json that `tokenizers` reads: {error}") from error
+
+    @classmethod
+    def from_json(cls, content: str) -> "FastTokenizer":
+        """From the text of a `tokenizer.json`, of ours too. Raises what `tokenizers` raises where it is none."""
+        return cls(_need("tokenizers").Tokenizer.from_str(content))
 
     @classmethod
     def train(
@@ -95,15 +105,19 @@ class FastTokenizer(Tokenizer):
         self.inner.encode_special_tokens = not allow_special  # theirs: "encode special tokens as plain text"
         return self.inner.encode(text, add_special_tokens=False).ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        row = one_row(ids)
+    def _encode_with_offsets(self, text: str, allow_special: bool) -> tuple[list[int], list[Span]]:
+        self.inner.encode_special_tokens = not allow_special
+        encoding = self.inner.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def _decode(self, row: list[int]) -> str:
         for index in row:
             if index not in self._ids:
                 raise ValueError(outside_vocabulary(index, self._vocab_size))
         return self.inner.decode(row, skip_special_tokens=False)
 
     def stream(self) -> Stream:
-        return StreamDecoder(self._token_bytes) if self._token_bytes is not None else _WindowStream(self)
+        return StreamDecoder(self._token_bytes) if self._token_bytes is not None else WindowStream(self)
 
     def token_to_id(self, token: str) -> int:
         index = self.inner.token_to_id(token) if token in self.special_tokens else None
@@ -155,35 +169,6 @@ class TiktokenTokenizer(BytesTokenizer):
 
     def to_json(self) -> str:
         return self._plain.to_json()
-
-
-class _WindowStream:
-    """Streaming where a token's text depends on those before it (SentencePiece drops the first space, bytes join up).
-
-    Only the ids since the last complete piece, with that piece as context, are decoded again at each step.
-    """
-
-    def __init__(self, tokenizer: FastTokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._context: list[int] = []
-        self._pending: list[int] = []
-
-    def push(self, token: int) -> str:
-        self._pending.append(int(token))
-        text = self._new_text()
-        if not text or text.endswith("\N{REPLACEMENT CHARACTER}"):
-            return ""
-        self._context, self._pending = self._pending, []
-        return text
-
-    def finish(self) -> str:
-        text = self._new_text()
-        self._context, self._pending = [], []
-        return text
-
-    def _new_text(self) -> str:
-        seen = self._tokenizer.decode(self._context)
-        return self._tokenizer.decode(self._context + self._pending)[len(seen) :]
 
 
 def _shown_bytes(token: str) -> bytes:

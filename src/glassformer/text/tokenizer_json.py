@@ -1,4 +1,4 @@
-"""Hugging Face's `tokenizer.json` for byte-level BPE, in both directions.
+"""Hugging Face's `tokenizer.json` for byte-level BPE, in both directions; WordPiece's and Unigram's is `piece_json`'s.
 
 In the file a byte is written as a visible character (`BYTE_TO_CHARACTER`; " the" is "Ġthe"). What is written here is
 opened by `tokenizers.Tokenizer.from_file`; what is read may say nothing that our tokenizer would not do.
@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.text.bpe import BYTE_TO_CHARACTER, CHARACTER_TO_BYTE, BPETokenizer
+from glassformer.text.piece_json import parse_pieces
+from glassformer.text.pieces import PieceTokenizer
+from glassformer.text.special import family, read_object
+from glassformer.text.template import Template
+
+_GPT2 = ("gpt2", "GPT2Tokenizer")
+_ROBERTA = ("roberta", "bart", "RobertaTokenizer", "BartTokenizer")
 
 # What each part of the file may say: every other key or value is refused by name. `...` allows any value:
 # offsets are not computed here, and with all 256 bytes in the vocabulary no token is ever unknown.
@@ -27,7 +34,6 @@ _ALLOWED: dict[str, dict[str, Any]] = {
         "model": ...,
     },
     "pre_tokenizer": _BYTE_LEVEL | {"add_prefix_space": [False], "use_regex": [True]},
-    "post_processor": _BYTE_LEVEL,
     "decoder": _BYTE_LEVEL,
     "model": {
         "type": ["BPE"],
@@ -68,7 +74,7 @@ def dump_tokenizer(tokenizer: BPETokenizer) -> str:
         ],
         "normalizer": None,
         "pre_tokenizer": byte_level,
-        "post_processor": None,
+        "post_processor": tokenizer.template.to_json(),
         "decoder": byte_level,
         "model": {
             "type": "BPE",
@@ -86,8 +92,8 @@ def dump_tokenizer(tokenizer: BPETokenizer) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def read_tokenizer_json(path: str | Path) -> BPETokenizer:
-    """The tokenizer that a `tokenizer.json` describes.
+def read_tokenizer_json(path: str | Path) -> BPETokenizer | PieceTokenizer:
+    """The tokenizer that a `tokenizer.json` describes: byte-level BPE, WordPiece or Unigram.
 
     Raises:
         ValueError: the file is damaged, or asks for something that is not implemented here, which is named.
@@ -99,8 +105,10 @@ def read_tokenizer_json(path: str | Path) -> BPETokenizer:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     try:
-        return _parse(content)
-    except (ValueError, TypeError) as error:
+        model = content.get("model") if isinstance(content, dict) else None
+        ours = isinstance(model, dict) and model.get("type") in ("WordPiece", "Unigram")
+        return parse_pieces(content) if ours else _parse(content)
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from error
     except KeyError as error:
         raise ValueError(f"{path}: {error.args[0]!r} is missing") from error
@@ -112,8 +120,6 @@ def _parse(content: Any) -> BPETokenizer:
     _check("model", model, {"type": None})
     _check("pre_tokenizer", content["pre_tokenizer"], {"type": None, "add_prefix_space": True, "use_regex": True})
     _check("decoder", content["decoder"], {"type": None})
-    if content.get("post_processor") is not None:
-        _check("post_processor", content["post_processor"], {"type": None})
     added: dict[str, int] = {}
     special, normalized = [], set()
     for token in content.get("added_tokens") or []:
@@ -135,7 +141,9 @@ def _parse(content: Any) -> BPETokenizer:
     for merge in model["merges"]:
         left, right = merge.split(" ") if isinstance(merge, str) else merge
         merges.append((_hide(left), _hide(right)))
-    return BPETokenizer(vocabulary, merges, added_tokens=added, special_tokens=special)
+    tokenizer = BPETokenizer(vocabulary, merges, added_tokens=added, special_tokens=special)
+    tokenizer.template = Template.from_json(content.get("post_processor"))
+    return tokenizer
 
 
 def _check(part: str, content: Any, where_absent: Mapping[str, Any] | None = None) -> None:
@@ -151,6 +159,35 @@ def _check(part: str, content: Any, where_absent: Mapping[str, Any] | None = Non
 
 def _said(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)[:60]
+
+
+def read_vocabulary_and_merges(folder: Path, config: Mapping[str, Any]) -> BPETokenizer:
+    """GPT-2's first form, `vocab.json` and `merges.txt`; RoBERTa and BART put <s> and </s> around a text.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the folder's tokenizer is another that has such files.
+    """
+    if not (folder / "merges.txt").is_file():
+        raise ValueError(f"{folder} has a vocab.json, but no merges.txt: a byte-level BPE tokenizer needs both")
+    kind = family(folder, config, (*_GPT2, *_ROBERTA), "vocab.json")
+    shown = read_object(folder / "vocab.json")
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    merges = [line.split(" ") for line in lines if line.strip() and not line.startswith("#version")]
+    special = [token for token in ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>") if token in shown]
+    try:
+        if bad := [merge for merge in merges if len(merge) != 2]:
+            raise ValueError(f"a line of merges.txt is {' '.join(bad[0])!r}; expected two pieces")
+        tokenizer = BPETokenizer(
+            {_hide(token): index for token, index in shown.items() if token not in special},
+            [(_hide(left), _hide(right)) for left, right in merges],
+            added_tokens={token: shown[token] for token in special},
+            special_tokens=special,
+        )
+        if kind in _ROBERTA:
+            tokenizer.template = Template.parse("<s> $A </s>", "<s> $A </s> </s> $B </s>", tokenizer.special_tokens)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder / 'vocab.json'}: {error}") from error
+    return tokenizer
 
 
 def _show(token: bytes) -> str:

@@ -1,0 +1,223 @@
+"""SentencePiece models (`spiece.model`, `tokenizer.model`, Marian's `source.spm`), run by their library."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from glassformer.text.special import family, read_object
+from glassformer.text.template import Template, begin_and_end
+from glassformer.text.tokenizer import (
+    Span,
+    Stream,
+    Tokenizer,
+    WindowStream,
+    around_added,
+    outside_vocabulary,
+    pattern_of,
+)
+
+# What stands around a text by the folder's tokenizer_class or model_type; bos and eos are said by add_bos_token and
+# add_eos_token where these are there.
+_SENTINELS = ("t5", "T5Tokenizer")
+_ENDS_WITH_EOS = (*_SENTINELS, "mt5", "umt5", "MT5Tokenizer")
+_BEGINS_WITH_BOS = ("llama", "mistral", "mixtral", "gemma", "gemma2", "LlamaTokenizer", "GemmaTokenizer")
+_PLAIN_CLASSES = ("PreTrainedTokenizer", "SentencePieceTokenizer")
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A model of the `sentencepiece` library, with the tokens that a published folder adds.
+
+    In Marian's folders two models cut the texts, the source's and the target's, and a `vocab.json` says the ids:
+    `encode` takes the source's, `target()` gives the same tokenizer for the other language.
+
+    Args:
+        model: the bytes of a model file.
+        ids: token -> id where that is not the model's own.
+        added_tokens: token -> id; those that are special are found only where `encode` allows it.
+        others: files that belong to the tokenizer and are saved with it.
+
+    Raises:
+        ImportError: `sentencepiece` is not installed. ValueError: the bytes are no SentencePiece model.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        ids: Mapping[str, int] | None = None,
+        added_tokens: Mapping[str, int] | None = None,
+        special_tokens: Mapping[str, int] | None = None,
+        template: Template | None = None,
+        file_name: str = "spiece.model",
+        others: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.inner, self._model = opened(model), model
+        self.file_name, self._others = file_name, dict(others or {})
+        pieces = {self.inner.id_to_piece(index): index for index in range(self.inner.get_piece_size())}
+        self.ids = dict(pieces if ids is None else ids)
+        self.added_tokens = dict(added_tokens or {})
+        self.special_tokens = dict(special_tokens or {})
+        self.template = template or Template()
+        self.unknown = self.inner.id_to_piece(self.inner.unk_id())
+        self.tokens = {index: token for token, index in (self.ids | self.added_tokens).items()}
+        self._added = pattern_of({**self.added_tokens, **self.special_tokens})
+        if self.unknown not in self.ids:
+            raise ValueError(f"the vocabulary lacks {self.unknown!r}, the token for what it cannot say")
+
+    @property
+    def vocab_size(self) -> int:
+        return max(self.tokens) + 1
+
+    def _encode(self, text: str, allow_special: bool) -> list[int]:
+        return self._encode_with_offsets(text, allow_special)[0]
+
+    def _encode_with_offsets(self, text: str, allow_special: bool) -> tuple[list[int], list[Span]]:
+        ids: list[int] = []
+        spans: list[Span] = []
+        for start, part, is_token in around_added(text, self._added, () if allow_special else self.special_tokens):
+            if is_token:
+                ids.append(self.token_to_id(part))
+                spans.append((start, start + len(part)))
+            else:
+                for piece, first, end in self._pieces(part):
+                    ids.append(self.ids.get(piece, self.ids[self.unknown]))
+                    spans.append((start + first, start + end))
+        return ids, spans
+
+    def _pieces(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """The pieces of a text, each with the characters it stands for, without the space before a word."""
+        for piece in self.inner.encode(text, out_type="immutable_proto").pieces:
+            first, end = piece.begin, piece.end
+            while first < end - 1 and text[first].isspace():
+                first += 1
+            yield self.inner.id_to_piece(piece.id), first, end
+
+    def _decode(self, row: list[int]) -> str:
+        for index in row:
+            if index not in self.tokens:
+                raise ValueError(outside_vocabulary(index, self.vocab_size))
+        whole, pieces = [], []
+        for index in row:
+            token = self.tokens[index]
+            if token in self.special_tokens or token in self.added_tokens:
+                whole += [self.inner.decode_pieces(pieces), token]
+                pieces = []
+            else:
+                pieces.append(token)
+        return " ".join([part for part in [*whole, self.inner.decode_pieces(pieces)] if part])
+
+    def stream(self) -> Stream:
+        return WindowStream(self)
+
+    def token_to_id(self, token: str) -> int:
+        index = self.added_tokens.get(token, self.ids.get(token))
+        if index is None:
+            raise KeyError(f"{token!r} is not one token of this tokenizer ({len(self.tokens)} tokens)")
+        return index
+
+    def target(self) -> "SentencePieceTokenizer":
+        """The tokenizer of the texts that a Marian model writes. Raises ValueError where there is only one language."""
+        if "target.spm" not in self._others:
+            raise ValueError(f"there is one SentencePiece model only, {self.file_name}; Marian has a target.spm too")
+        ids = json.loads(self._others.get("target_vocab.json", self._others["vocab.json"]))
+        return SentencePieceTokenizer(
+            self._others["target.spm"], ids=ids, added_tokens=self.added_tokens, special_tokens=self.special_tokens,
+            template=self.template, file_name="target.spm", others={**self._others, "source.spm": self._model},
+        )  # fmt: skip
+
+    def to_json(self) -> str:
+        """The ids; the model is no text, `files` holds it."""
+        return json.dumps(self.ids | self.added_tokens, ensure_ascii=False, indent=1) + "\n"
+
+    def files(self) -> dict[str, bytes]:
+        return {self.file_name: self._model, **self._others}
+
+
+def opened(model: bytes) -> Any:
+    """The library's processor of a model. ValueError where the bytes are none."""
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise ImportError("this needs the package 'sentencepiece': pip install sentencepiece") from error
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        read = bool(model) and processor.load_from_serialized_proto(model)
+    except RuntimeError as error:
+        raise ValueError(f"not a SentencePiece model: {error}") from error
+    if not read or not processor.get_piece_size():
+        raise ValueError("not a SentencePiece model")
+    return processor
+
+
+def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> SentencePieceTokenizer:
+    """The tokenizer of a folder with `spiece.model` or `tokenizer.model`.
+
+    Added tokens are those of `added_tokens_decoder` in `tokenizer_config.json`, else of `added_tokens.json`, else T5's
+    sentinels (`extra_ids`: <extra_id_0> is the last id).
+
+    Raises:
+        ValueError: the file is damaged, or of a class whose texts are prepared in a way that is not implemented.
+    """
+    folder, model = path.parent, path.read_bytes()
+    kind = family(folder, config, (*_ENDS_WITH_EOS, *_BEGINS_WITH_BOS, *_PLAIN_CLASSES), path.name)
+    try:
+        inner = opened(model)
+        added, special = added_tokens(folder, config, inner.get_piece_size(), 100 if kind in _SENTINELS else 0)
+        for index in range(inner.get_piece_size()):
+            if inner.is_control(index) or inner.is_unknown(index):
+                special.setdefault(inner.id_to_piece(index), index)
+        bos = config.get("add_bos_token", kind in _BEGINS_WITH_BOS)
+        eos = config.get("add_eos_token", kind in _ENDS_WITH_EOS)
+        ends = {"bos": inner.id_to_piece(inner.bos_id()) if inner.bos_id() >= 0 else None,
+                "eos": inner.id_to_piece(inner.eos_id()) if inner.eos_id() >= 0 else None}  # fmt: skip
+        template = begin_and_end(ends["bos"] if bos else None, ends["eos"] if eos else None, special)
+        return SentencePieceTokenizer(
+            model, added_tokens=added, special_tokens=special, template=template, file_name=path.name,
+            others={name: (folder / name).read_bytes() for name in ("added_tokens.json",) if (folder / name).is_file()},
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_marian(folder: Path) -> SentencePieceTokenizer:
+    """The tokenizer of a Marian folder: `source.spm`, `target.spm`, `vocab.json`; `</s>` ends each text.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    names = [name for name in ("target.spm", "vocab.json", "target_vocab.json") if (folder / name).is_file()]
+    if missing := {"target.spm", "vocab.json"} - {*names}:
+        raise ValueError(f"{folder} has a source.spm, but no {min(missing)}: a Marian tokenizer needs both")
+    ids = read_object(folder / "vocab.json")
+    if bad := [token for token, index in ids.items() if not isinstance(index, int) or index < 0]:
+        raise ValueError(f"{folder / 'vocab.json'}: token {bad[0]!r} has the id {ids[bad[0]]!r}, which is no id")
+    special = {name: ids[name] for name in ("</s>", "<unk>", "<pad>") if name in ids}
+    languages = {name: index for name, index in ids.items() if name.startswith(">>") and name.endswith("<<")}
+    try:
+        return SentencePieceTokenizer(
+            (folder / "source.spm").read_bytes(), ids=ids, added_tokens=languages, special_tokens=special,
+            template=begin_and_end(None, "</s>", special), file_name="source.spm",
+            others={name: (folder / name).read_bytes() for name in names},
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{folder / 'source.spm'}: {error}") from error
+
+
+def added_tokens(
+    folder: Path, config: Mapping[str, Any], first: int, sentinels: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The tokens beside the model's, and those of all that are special; `first` is the first id that is free."""
+    added, special = {}, {}
+    if "added_tokens_decoder" in config:
+        for index, token in config["added_tokens_decoder"].items():
+            text = token["content"] if isinstance(token, Mapping) else token
+            if int(index) >= first:
+                added[text] = int(index)
+            if not isinstance(token, Mapping) or token.get("special", False):
+                special[text] = int(index)
+    elif (folder / "added_tokens.json").is_file():
+        added = special = {text: int(index) for text, index in read_object(folder / "added_tokens.json").items()}
+    elif extra := config.get("extra_ids", sentinels):
+        added = special = {f"<extra_id_{extra - 1 - index}>": first + index for index in range(extra)}
+    return dict(added), dict(special)
