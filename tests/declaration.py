@@ -86,12 +86,25 @@ def _any_size(inputs: Inputs) -> Any:
 VISION = Kind("vision", _pictures, theirs=_any_size)
 
 
+def _sequence_to_sequence_inputs(config: Any, batch: int, generator: Generator) -> Inputs:
+    x, target = (draw_ids(config.vocab_size, batch, length, generator) for length in (LENGTH, 11))
+    labels = draw_ids(config.vocab_size, batch, 11, generator)
+    labels[0, 7:] = IGNORE
+    return {"input_ids": x, "decoder_input_ids": target, "labels": labels}
+
+
+SEQUENCE_TO_SEQUENCE = Kind(
+    "sequence to sequence", _sequence_to_sequence_inputs, pad_text, ("encoder_last_hidden_state",)
+)
+
+
 @dataclass(frozen=True)
 class Declared:
     """A model that every property of its kind is asked of.
 
     `theirs` makes the Hugging Face model of the same shape; None where no public one exists. `skips` names properties
-    that do not apply, each with the reason.
+    that do not apply, each with the reason. `spread` is the size of redrawn weights' products: less where scores are
+    not divided by √k, for else rounding is all that the softmax shows.
     """
 
     name: str
@@ -100,6 +113,7 @@ class Declared:
     theirs: Callable[[], Any] | None = None
     kind: Kind = CAUSAL
     skips: dict[str, str] = field(default_factory=dict)
+    spread: float = 1.2
 
     def build(self) -> nn.Module:
         """Ours, freshly initialised."""

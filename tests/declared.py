@@ -2,6 +2,7 @@
 
 from declaration import Declared
 from declared_decoders import DECODERS
+from declared_encoder_decoders import ENCODER_DECODERS
 from declared_vision import VISION_MODELS
 
-DECLARED: list[Declared] = [*DECODERS, *VISION_MODELS]
+DECLARED: list[Declared] = [*DECODERS, *ENCODER_DECODERS, *VISION_MODELS]

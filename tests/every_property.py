@@ -1,10 +1,11 @@
 """Which properties are asked of which model."""
 
-from declaration import CAUSAL, Declared
+from declaration import CAUSAL, SEQUENCE_TO_SEQUENCE, Declared
 from properties import GENERAL, Property
 from properties_decoders import DECODER
+from properties_encoder_decoders import ENCODER_DECODER
 
-OF_KIND: dict[str, list[Property]] = {CAUSAL.name: DECODER}
+OF_KIND: dict[str, list[Property]] = {CAUSAL.name: DECODER, SEQUENCE_TO_SEQUENCE.name: ENCODER_DECODER}
 
 
 def properties_of(case: Declared, *, skipping: bool = True) -> list[Property]:

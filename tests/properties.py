@@ -29,7 +29,7 @@ KERNELS = [name for name in ATTEND if name != "flex"]
 LEFT, RIGHT, WHOLE = slice(0, 5), slice(12, LENGTH), slice(0, LENGTH)
 
 
-def redraw(model: nn.Module, seed: int = 0) -> nn.Module:
+def redraw(model: nn.Module, seed: int = 0, spread: float = 1.2) -> nn.Module:
     """Every parameter anew, at a scale where each one matters to the output."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -37,13 +37,13 @@ def redraw(model: nn.Module, seed: int = 0) -> nn.Module:
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             unit = 1.0 if name.endswith("weight") and parameter.ndim == 1 else 0.0
             width = parameter.shape[-1] if parameter.ndim > 1 else 4
-            parameter.copy_(unit + noise * (1.2 / width**0.5))
+            parameter.copy_(unit + noise * (spread / width**0.5))
     return model
 
 
 def build(case: Declared, dtype: torch.dtype = torch.float64) -> Any:
     """Ours, redrawn, in evaluation mode."""
-    return redraw(case.build()).to(dtype).eval()
+    return redraw(case.build(), spread=case.spread).to(dtype).eval()
 
 
 def steady(model: Any) -> Any:
@@ -131,7 +131,7 @@ def close_outputs(ours: Outputs, theirs: Outputs, tolerance: float, what: str) -
 def both(case: Declared, folder: str) -> tuple[Any, Any]:
     """Theirs, redrawn, and ours loaded from its folder."""
     assert case.theirs is not None
-    theirs = redraw(case.theirs()).eval()
+    theirs = redraw(case.theirs(), spread=case.spread).eval()
     theirs.save_pretrained(folder)
     return theirs, case.model.from_pretrained(folder)
 

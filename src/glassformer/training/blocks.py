@@ -11,11 +11,12 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def blocks_of(model: nn.Module) -> list[Any]:
-    """The model's blocks. Raises ValueError where it has none."""
-    blocks = getattr(model, "blocks", None)
-    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+    """The model's blocks, those of an encoder and of a decoder too. Raises ValueError where it has none."""
+    lists = [module for name, module in model.named_modules() if name.rpartition(".")[2] == "blocks"]
+    blocks = [block for each in lists if isinstance(each, nn.ModuleList) for block in each]
+    if not blocks:
         raise ValueError(f"{type(model).__name__} has no blocks")
-    return list(blocks)
+    return blocks
 
 
 def checkpoint_activations(model: Model) -> Model:
@@ -44,7 +45,8 @@ def zero_residuals(model: Model) -> Model:
     (Zhang et al. 2019, "Fixup", section 3; Bachlechner et al. 2020, "ReZero").
     """
     for block in blocks_of(model):
-        for layer in (block.attention.output, block.feed_forward.down):
+        across = [block.cross_attention.output] if hasattr(block, "cross_attention") else []
+        for layer in (block.attention.output, *across, block.feed_forward.down):
             for parameter in layer.parameters():
                 parameter.zero_()
     return model
