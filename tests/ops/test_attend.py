@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from glassformer.ops import attend, attend_online, attend_window
 from glassformer.ops.attend import ATTEND, auto, flex, online, products, reference, sdpa, windowed
-from glassformer.ops.mask import Mask
+from glassformer.ops.mask import Documents, Mask
 
 FAST = ("products", "sdpa", "online", "windowed", "auto")
 # b, h, g, t, s, k: plain, grouped after a cache, one token for one key head, more queries than keys
@@ -38,6 +38,11 @@ def padded(b: int, s: int) -> Tensor:
     return present
 
 
+def two_lengths(s: int) -> list[int]:
+    """Two documents, of 3 places and the rest, where there is a rest."""
+    return [3, s - 3] if s > 3 else [s]
+
+
 MASKS: dict[str, Callable[[int, int, int, int], Mask]] = {
     "everything": lambda b, h, t, s: Mask(),
     "causal": lambda b, h, t, s: Mask.causal(),
@@ -45,6 +50,9 @@ MASKS: dict[str, Callable[[int, int, int, int], Mask]] = {
     "padding": lambda b, h, t, s: Mask.padding(padded(b, s)),
     "prefix": lambda b, h, t, s: Mask.prefix(torch.arange(2, 2 + b)),
     "documents": lambda b, h, t, s: Mask.documents(torch.arange(s).expand(b, s) // 3),
+    "packed": lambda b, h, t, s: Mask.packed(two_lengths(s)),
+    "packed window": lambda b, h, t, s: Mask.window(2) & Mask.packed(two_lengths(s)),
+    "packed and padding": lambda b, h, t, s: Mask.packed(two_lengths(s)) & Mask.padding(padded(b, s)),
     "dense": lambda b, h, t, s: Mask.dense(some(b, h, t, s)),
     "dense per head": lambda b, h, t, s: Mask.dense(some(1, h, t, s)),
     "dense per row, one for all queries": lambda b, h, t, s: Mask.dense(some(b, 1, 1, s)),
@@ -423,3 +431,15 @@ def test_kernels_compile_without_a_graph_break(kernel: str) -> None:
         pairs = zip(torch.autograd.grad(ours, (q, k, v)), torch.autograd.grad(expected, (q, k, v)), strict=True)
         for gradient, theirs in pairs:
             close(gradient, theirs, 1e-5)
+
+
+@pytest.mark.parametrize("kernel", [name for name in FAST if name != "flex"])
+def test_packed_documents_have_no_scores_between_them(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = inputs((1, 4, 2, 12, 12, 6))
+    mask = Mask.packed((5, 3, 4)) & Mask.window(3)
+    expected, expected_gradients = run(reference, q, k, v, mask)
+    monkeypatch.setattr(Documents, "allows", lambda *_: pytest.fail("the documents' mask is written out"))
+    out, gradients = run(ATTEND[kernel], q, k, v, Mask.packed((5, 3, 4)) & Mask.window(3))
+    close(out, expected, 1e-14)
+    for ours, theirs in zip(gradients, expected_gradients, strict=True):
+        close(ours, theirs, 1e-13)

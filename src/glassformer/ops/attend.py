@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_flex import flex
 from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.attend_online import online
@@ -78,6 +79,7 @@ def reference(
     return out.to(dtype), weights.to(dtype)
 
 
+@apart
 def auto(
     q: Float[Tensor, "b h t k"],
     k: Float[Tensor, "b g s k"],

@@ -25,12 +25,14 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.mask import Mask
 
 TILE = 128  # places on each side of a tile: its scores, 64 KB per head in float32, stay in a core's own cache
 
 
+@apart
 def online(
     q: Float[Tensor, "b h t k"],
     k: Float[Tensor, "b g s k"],

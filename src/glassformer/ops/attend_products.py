@@ -16,12 +16,14 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.linear_onednn import traced
 from glassformer.ops.machine import products_by_onednn
 from glassformer.ops.mask import Mask
 
 
+@apart
 def products(
     q: Float[Tensor, "b h t k"],
     k: Float[Tensor, "b g s k"],

@@ -5,10 +5,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.mask import Mask
 
 
+@apart
 def sdpa(
     q: Float[Tensor, "b h t k"],
     k: Float[Tensor, "b g s k"],

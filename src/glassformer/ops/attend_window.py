@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.attend_sdpa import sdpa
 from glassformer.ops.mask import Mask
@@ -19,6 +20,7 @@ from glassformer.ops.mask import Mask
 BLOCK = 128  # queries at a time
 
 
+@apart
 def windowed(
     q: Float[Tensor, "b h t k"],
     k: Float[Tensor, "b g s k"],

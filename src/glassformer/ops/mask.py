@@ -7,7 +7,7 @@ FlexAttention's `mask_mod`. True means visible. Queries are counted where they s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_
@@ -130,9 +130,13 @@ class Prefix(Term):
 
 @dataclass(frozen=True, eq=False)
 class Documents(Term):
-    """Several documents packed into one row: a query sees its own document only."""
+    """Several documents packed into one row: a query sees its own document only.
+
+    `lengths`, where they are given, are those of the documents, which stand one after another, the same in every row.
+    """
 
     ids: Int[Tensor, "b s"]
+    lengths: tuple[int, ...] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -239,6 +243,12 @@ class Mask:
         return cls((Documents(ids),))
 
     @classmethod
+    def packed(cls, lengths: Sequence[int], device: torch.device | str | None = None) -> "Mask":
+        """Documents of these lengths, one after another in each row: kernels compute each by itself."""
+        ids = torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
+        return cls((Documents(ids[None], tuple(lengths)),))
+
+    @classmethod
     def dense(cls, visible: Bool[Tensor, "#b #h #t s"]) -> "Mask":
         """Any pattern at all, as an array that broadcasts to (b, h, t, s). Raises TypeError unless it is boolean."""
         _require_bool("dense", visible)
@@ -286,6 +296,15 @@ class Mask:
         if visible is None or not self.may_hide_all:
             return visible, None
         return self.keep(("opened", t, s, device), lambda: _open(visible))
+
+    def apart(self, t: int, s: int) -> tuple[tuple[int, ...], "Mask"] | None:
+        """The lengths of the documents that the places fall into, and the mask within each; None where not known."""
+        packed = [term for term in self.terms if isinstance(term, Documents) and term.lengths is not None]
+        rest = [term for term in self.terms if term not in packed]
+        if len(packed) != 1 or t != s or not all(term.by_distance for term in rest):
+            return None
+        assert packed[0].lengths is not None
+        return packed[0].lengths, self.keep("within", lambda: Mask(tuple(rest)))
 
     @property
     def by_distance(self) -> bool:
