@@ -15,6 +15,8 @@ from glassformer.text.rows import Row, is_file, read_rows
 GENERATED = {
     "sentiment": ("sentiment", FIELDS["classification"]),
     "tagging": ("tagging", FIELDS["tagging"]),
+    "python-docs-questions": ("questions", FIELDS["question_answering"]),
+    "python-docs-summaries": ("summaries", FIELDS["translation"]),
     "dates": ("dates", FIELDS["translation"]),
     "numbers": ("numbers", FIELDS["translation"]),
 }
