@@ -60,7 +60,10 @@ if TYPE_CHECKING:
         RoBERTaForSequenceClassification,
         RoBERTaForTokenClassification,
     )
+    from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
     from glassformer.models.swin import Swin, SwinConfig, SwinForImageClassification
+    from glassformer.models.t5 import T5
+    from glassformer.models.t5_config import T5Config
     from glassformer.models.vit import ViT, ViTConfig, ViTForImageClassification
 
 __all__ = [
@@ -72,6 +75,7 @@ __all__ = [
     "HEADS",
     "MODELS",
     "MPT",
+    "T5",
     "BERTConfig",
     "BERTForMaskedLM",
     "BERTForNextSentencePrediction",
@@ -116,9 +120,11 @@ __all__ = [
     "RoBERTaForQuestionAnswering",
     "RoBERTaForSequenceClassification",
     "RoBERTaForTokenClassification",
+    "SequenceToSequenceModel",
     "Swin",
     "SwinConfig",
     "SwinForImageClassification",
+    "T5Config",
     "ViT",
     "ViTConfig",
     "ViTForImageClassification",
@@ -128,6 +134,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "SequenceToSequenceModel": "sequence_to_sequence",
+    "T5": "t5",
+    "T5Config": "t5_config",
     **dict.fromkeys(
         (
             "RoBERTa",

@@ -26,6 +26,8 @@ from glassformer.models import (
     qwen3,
     roberta,
     swin,
+    t5,
+    t5_config,
     vit,
 )
 from glassformer.models.bigram import Bigram, BigramConfig
@@ -45,6 +47,7 @@ MODELS: dict[str, type[Pretrained]] = {
     "roberta": roberta.RoBERTa,
     "distilbert": distilbert.DistilBERT,
     "modernbert": modernbert.ModernBERT,
+    "t5": t5.T5,
     "vit": vit.ViT,
     "swin": swin.Swin,
 }
@@ -86,6 +89,8 @@ CONFIGS: dict[str, Any] = {
     **distilbert.SIZES,
     "modernbert": modernbert.ModernBERTConfig(),
     **modernbert.SIZES,
+    "t5": t5_config.T5Config(),
+    **t5_config.SIZES,
     "vit": vit.ViTConfig(),
     **vit.SIZES,
     "swin": swin.SwinConfig(),
@@ -108,7 +113,11 @@ def model_config(name: str, **changes: Any) -> Any:
     """
     if name not in CONFIGS:
         raise ValueError(f"there is no model {name!r}{did_you_mean(name, CONFIGS)}")
-    config = CONFIGS[name]
+    return changed(CONFIGS[name], changes)
+
+
+def changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    """The config with other settings. Raises TypeError for one that it has not, with the nearest that there is."""
     known = [field.name for field in fields(config)]
     for setting in changes:
         if setting not in known:

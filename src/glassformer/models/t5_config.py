@@ -61,13 +61,15 @@ V1_1_SHAPES = {
     "small": (512, 8, 6, 64, 1024), "base": (768, 12, 12, 64, 2048), "large": (1024, 24, 16, 64, 2816),
     "xl": (2048, 24, 32, 64, 5120), "xxl": (4096, 24, 64, 64, 10_240),
 }  # fmt: skip
-SIZES = {  # T5, section 3.7; T5 1.1, its release; mT5, section 3.2 of its paper
+SIZES = {  # T5, section 3.7; T5 1.1, its release; mT5, section 3.2 of its paper; UMT5, its release
     **_sizes("t5", T5Config(), {
         "small": (512, 6, 8, 64, 2048), "base": (768, 12, 12, 64, 3072), "large": (1024, 24, 16, 64, 4096),
         "3b": (1024, 24, 32, 128, 16_384), "11b": (1024, 24, 128, 128, 65_536),
     }),
     **_sizes("t5-v1.1", V1_1, V1_1_SHAPES),
     **_sizes("mt5", replace(V1_1, vocab_size=250_112), V1_1_SHAPES),
+    **_sizes("umt5", replace(V1_1, vocab_size=256_384, bias_per_layer=True),
+             {size: V1_1_SHAPES[size] for size in ("small", "base", "xl", "xxl")}),
 }  # fmt: skip
 
 
