@@ -8,11 +8,13 @@ import pytest
 import torch
 from declaration import Declared
 from declared_decoders import DECODERS
-from properties import build
+from properties import build, redraw
 from properties_decoders import ids
 
 from glassformer.export import export_onnx
 from glassformer.models.bigram import Bigram, BigramConfig
+from glassformer.models.catalog import create_model
+from glassformer.models.t5 import T5, T5Config
 
 runtime = pytest.importorskip("onnxruntime")
 CASES = {case.name: case for case in DECODERS}
@@ -65,6 +67,55 @@ def test_greedy_decoding_with_onnx_runtime_writes_what_generate_writes(tmp_path:
     assert (tokens == model.generate(x, max_new_tokens=12).numpy()).all()
 
 
+@pytest.mark.parametrize("head", [None, "masked_lm", "token_classification", "question_answering"])
+def test_an_encoder_exported_reads_padded_texts_of_any_length(head: str | None, tmp_path: Path) -> None:
+    shape = dict(vocab_size=61, dim=32, num_layers=2, num_heads=4, hidden_dim=56, max_positions=48)
+    model = redraw(create_model("bert", head=head, **shape)).eval()
+    program = session(export_onnx(model, tmp_path)[0])
+    x = torch.randint(61, (3, 13), generator=torch.Generator().manual_seed(0))
+    present = torch.ones_like(x)
+    present[1, 8:], present[2, :5] = 0, 0
+    feed = {"input_ids": x, "attention_mask": present, "token_type_ids": (x > 30).long()}
+    with torch.no_grad():
+        expected = model(**feed)
+    names = [given.name for given in program.get_outputs()]
+    outputs = program.run(None, {name: value.numpy() for name, value in feed.items()})
+    assert names == [name for name, value in vars(expected).items() if value is not None]
+    for name, value in zip(names, outputs, strict=True):
+        wanted = expected[name].numpy()
+        real = present.bool().numpy() if wanted.shape[:2] == (3, 13) else slice(None)
+        assert np.abs(value[real] - wanted[real]).max() < 1e-5 * np.abs(wanted).max(), name
+
+
+def test_an_encoder_decoder_exported_writes_what_generate_writes(tmp_path: Path) -> None:
+    shape = dict(vocab_size=61, dim=32, num_encoder_layers=2, num_heads=4, head_dim=8, hidden_dim=56)
+    model = redraw(T5(T5Config(**shape))).eval()
+    paths = export_onnx(model, tmp_path)
+    assert [path.name for path in paths] == [
+        "encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"
+    ]  # fmt: skip
+    encoder, first, following = (session(path) for path in paths)
+    x = torch.randint(61, (3, 11), generator=torch.Generator().manual_seed(0))
+    present = torch.ones_like(x)
+    present[1, 6:] = 0
+    expected = model.generate(x, present, max_new_tokens=15, eos_token_id=60).numpy()
+    mask, start = present.numpy(), np.full((3, 1), model.config.decoder_start_token_id)
+    (encoded,) = encoder.run(None, {"input_ids": x.numpy(), "attention_mask": mask})
+    feed = {"input_ids": start, "encoder_hidden_states": encoded, "encoder_attention_mask": mask}
+    logits, *held = first.run(None, feed)
+    names = [given.name.replace("present", "past_key_values") for given in first.get_outputs()[1:]]
+    past, tokens = dict(zip(names, held, strict=True)), start
+    own = [name for name in names if ".decoder." in name]
+    while tokens.shape[1] < expected.shape[1]:
+        tokens = np.concatenate([tokens, logits[:, -1:].argmax(-1)], 1)
+        feed = {"input_ids": tokens[:, -1:], "encoder_attention_mask": mask, **past}
+        logits, *held = following.run(None, feed)
+        past |= dict(zip(own, held, strict=True))
+    running = np.cumsum(tokens[:, :-1] == 60, 1) == 0  # what follows an end is padding there
+    assert (tokens[:, 1:] == expected[:, 1:])[running].all()
+    assert len(np.unique(expected[:, 1:])) > 2
+
+
 def test_exporting_leaves_the_model_and_the_folder_as_they_were(tmp_path: Path) -> None:
     model = CASES["gpt2"].build().train()
     before = [(type(module), getattr(module, "kernel", None)) for module in model.modules()]
@@ -80,5 +131,5 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
         export_onnx(CASES["gpt2"].build().to(torch.bfloat16), tmp_path)
     with pytest.raises(ValueError, match="Bigram has no attention and no cache"):
         export_onnx(Bigram(BigramConfig(vocab_size=7)), tmp_path)
-    with pytest.raises(ValueError, match="Linear is not exported; these are: LanguageModel"):
+    with pytest.raises(ValueError, match="Linear is not exported; these are: LanguageModel, Encoder, Head, Seq"):
         export_onnx(torch.nn.Linear(2, 2), tmp_path)

@@ -292,6 +292,9 @@ class BucketedBias(nn.Module):
         nn.init.normal_(self.weight, std=0.02)
 
     def forward(self, t: int, s: int) -> Float[Tensor, "1 h t s"]:
+        if torch.compiler.is_exporting():  # `unfold` would take the sizes of the example for all
+            places = torch.arange(s, device=self.weight.device)
+            return F.embedding(self._computed(places - places[s - t :, None]), self.weight).permute(2, 0, 1)[None]
         # The bias depends on the distance alone: one row of them, from 1 − s to t − 1, holds every query's.
         row = F.embedding(self._buckets(1 - s, t), self.weight).T
         if t == 1:
