@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.checkpoints.pretrained import Pretrained
-from glassformer.models.encoder import Encoder, looks
+from glassformer.models.encoder import Encoder, counted_at_padding, looks
 from glassformer.models.labels import num_classes, problem_of
 from glassformer.models.language_model import check_range
 from glassformer.models.outputs import EncoderOutput, PredictionOutput, SpanOutput
@@ -101,7 +101,8 @@ class MaskedLM(Head, ABC):
     ) -> PredictionOutput:
         """Logits (b, t, v); with `labels` (b, t), the token that belongs at each place or −100, the mean loss too."""
         check_labels(labels, tuple(input_ids.shape), self.config.vocab_size)
-        x = self.features(self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state)
+        dense = counted_at_padding(labels, attention_mask)
+        x = self.features(self.encoder(input_ids, attention_mask, token_type_ids, dense=dense).last_hidden_state)
         if labels is None:
             return PredictionOutput(logits=self.head(x))
         loss, logits = self.cross_entropy(x, self.head, labels)
@@ -181,7 +182,8 @@ class TokenClassification(Head, ABC):
     ) -> PredictionOutput:
         """Logits (b, t, n); with `labels` (b, t), −100 where none counts, the mean loss too."""
         check_labels(labels, tuple(input_ids.shape), num_classes(self.config))
-        hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
+        dense = counted_at_padding(labels, attention_mask)
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids, dense=dense).last_hidden_state
         logits = self.head(self.features(hidden))
         return PredictionOutput(None if labels is None else mean_cross_entropy(logits, labels), logits)
 
@@ -214,7 +216,8 @@ class QuestionAnswering(Head, ABC):
         if (start_positions is None) != (end_positions is None):
             raise ValueError("start_positions and end_positions are given together or not at all")
         ends = tuple(_answer(positions, input_ids) for positions in (start_positions, end_positions))
-        hidden = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
+        dense = start_positions is not None  # the loss looks at padded places too
+        hidden = self.encoder(input_ids, attention_mask, token_type_ids, dense=dense).last_hidden_state
         start, end = self.head(self.features(hidden)).unbind(-1)
         losses = [mean_cross_entropy(x, at) for x, at in zip((start, end), ends, strict=True) if at is not None]
         return SpanOutput(torch.stack(losses).mean() if losses else None, start, end)
