@@ -10,13 +10,15 @@ from pathlib import Path
 
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.text.fields import FIELDS, Example, example_of
-from glassformer.text.rows import Row, is_file, read_rows
+from glassformer.text.published import from_hub, multi30k
+from glassformer.text.rows import PAIR, Row, is_file, read_rows
 
 GENERATED = {
     "sentiment": ("sentiment", FIELDS["classification"]),
     "tagging": ("tagging", FIELDS["tagging"]),
     "python-docs-questions": ("questions", FIELDS["question_answering"]),
     "python-docs-summaries": ("summaries", FIELDS["translation"]),
+    "python-stdlib-summaries": ("docstrings", FIELDS["translation"]),
     "dates": ("dates", FIELDS["translation"]),
     "numbers": ("numbers", FIELDS["translation"]),
 }
@@ -52,7 +54,7 @@ def load_examples(source: str, *, fields: tuple[str, ...], seed: int = 0) -> Exa
       numbers; their sizes can be given: "sentiment?train=20000&validation=2000";
     - a file (.csv .tsv .jsonl .json .txt .conll, also .gz: see `glassformer.text.rows.read_rows`), or a pair of files
       with a line for each example, "train.de::train.en";
-    - "multi30k" or "multi30k:FOLDER": German and English captions;
+    - "multi30k" or "multi30k:FOLDER": captions in German and English ("multi30k?source=en&target=de" turns it round);
     - "hf:NAME" or "hf:NAME:CONFIG": a data set of Hugging Face's hub, by their package `datasets`.
 
     Several joined by "+" are one. After a "?" stand the columns that differ in name from the fields, and the file to
@@ -117,10 +119,17 @@ def generated(name: str, options: Mapping[str, str], fields: tuple[str, ...], se
     return Examples(name, fields, *make(seed, **{key: int(value) for key, value in options.items()}))
 
 
-def found(source: str, fields: tuple[str, ...], options: dict[str, str]) -> tuple[list[Row], list[Row] | None]:
-    """The rows to train on, and those to validate on where the source says so."""
+def found(source: str, fields: tuple[str, ...], columns: dict[str, str]) -> tuple[list[Row], list[Row] | None]:
+    """The rows to train on, and those to validate on where the source says so; may say what its columns mean."""
+    kind, _, rest = source.partition(":")
+    if kind == "hf" and rest:
+        return from_hub(rest)
+    if kind == "multi30k" and PAIR not in source:
+        columns.update({"source": "de", "target": "en"} | columns)
+        return multi30k(rest or None)
     if not is_file(source):
-        raise FileNotFoundError(f"{source!r} is neither examples by name nor a file{did_you_mean(source, GENERATED)}")
+        known = [*GENERATED, *TOGETHER, "multi30k"]
+        raise FileNotFoundError(f"{source!r} is neither examples by name nor a file{did_you_mean(source, known)}")
     return read_rows(source, fields), None
 
 
