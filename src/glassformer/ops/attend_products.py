@@ -36,22 +36,26 @@ def products(
 ) -> tuple[Float[Tensor, "b h t k"], None]:
     """softmax(scale · q kᵀ + bias) v, the scores in the dtype of q. Gradients of gradients are not defined."""
     q, k, v = prepared(q, k, v, mask)
-    b, h, t, width = q.shape
-    g, s = k.shape[1:3]
+    (b, h, t, _), s = q.shape, k.shape[2]
     added, blind = _added(mask, score_bias, t, s, q)
-    # The query heads that share a key head are folded into its queries: grouped keys are never repeated.
-    folded = q.reshape(b * g, h // g * t, width), k.reshape(b * g, s, width), v.reshape(b * g, s, width)
     options = added, (b, h, t, s), scale, dropout
     if traced():
-        out = _plain(*folded, *options)
+        out = _plain(*_folded(q, k, v), *options)
     elif torch.is_grad_enabled():
-        out = _Products.apply(*folded, *options)
+        out = _Products.apply(q, k, v, *options)
     else:
-        with _fast(q):
+        folded = _folded(q, k, v)
+        with _fast(folded[0]):
             weights = _weights(*folded[:2], *options[:3])
             out = torch.bmm(F.dropout(weights, dropout, inplace=True), folded[2])
-    out = out.view(b, h, t, width)
+    out = out.view(q.shape)
     return (out if blind is None else out.masked_fill(blind, 0.0)), None
+
+
+def _folded(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows and heads as one; the query heads that share a key head as more queries: grouped keys are never repeated."""
+    (b, h, t, width), (_, g, s, _) = q.shape, k.shape
+    return q.reshape(b * g, h // g * t, width), k.reshape(b * g, s, width), v.reshape(b * g, s, width)
 
 
 def _added(mask: Mask, score_bias: Tensor | None, t: int, s: int, q: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -101,17 +105,20 @@ class _Products(Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, sizes: Any, scale: float, dropout: float
     ) -> Tensor:
+        ctx.shapes = q.shape, k.shape
+        q, k, v = _folded(q, k, v)
         with _fast(q):
             weights = _weights(q, k, added, sizes, scale)
             kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
             ctx.save_for_backward(q, k, v, weights, kept)
             ctx.sizes, ctx.scale, ctx.added_shape = sizes, scale, None if added is None else added.shape
-            return torch.bmm(weights if kept is None else weights * kept, v)
+            return torch.bmm(weights if kept is None else weights * kept, v).view(ctx.shapes[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         q, k, v, weights, kept = ctx.saved_tensors
+        d_out, (q_shape, k_shape) = d_out.reshape(q.shape), ctx.shapes
         with _fast(q):
             dv = torch.bmm((weights if kept is None else weights * kept).mT, d_out)
             d_weights = torch.bmm(d_out, v.mT)
@@ -121,4 +128,4 @@ class _Products(Function):
             d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_weights)  # pyright: ignore
             dq, dk = _scaled_product(d_scores, k, ctx.scale), _scaled_product(d_scores.mT, q, ctx.scale)
         d_added = d_scores.view(ctx.sizes).sum_to_size(ctx.added_shape) if ctx.needs_input_grad[3] else None
-        return dq, dk, dv, d_added, None, None, None
+        return dq.view(q_shape), dk.view(k_shape), dv.view(k_shape), d_added, None, None, None
