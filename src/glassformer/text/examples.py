@@ -80,9 +80,8 @@ def load_examples(source: str, *, fields: tuple[str, ...], seed: int = 0) -> Exa
     validation_source = options.pop("validation", None)
     unknown = next((key for key in options if key not in fields), None)
     if unknown is not None:
-        raise ValueError(
-            f"{source!r} says {unknown}={options[unknown]}{did_you_mean(unknown, [*fields, 'validation'])}"
-        )
+        near = did_you_mean(unknown, [*fields, "validation"])
+        raise ValueError(f"{source!r} has no option {unknown!r}{near}")
     train_rows, validation_rows = found(path, fields, options)
     if validation_source is not None:
         validation_rows = found(validation_source, fields, options)[0]

@@ -47,9 +47,7 @@ def words_of(value: Any, place: str, field: str) -> list[str]:
     """A list of words, or a text that spaces cut into words."""
     words = value.split() if isinstance(value, str) else value
     if not isinstance(words, Sequence) or not words or not all(isinstance(word, str) and word for word in words):
-        raise ValueError(
-            f"{place} has {str(value)[:40]!r} as {field}; expected words, as a list or with spaces between"
-        )
+        raise ValueError(f"{place} has {str(value)[:40]!r} as {field}; expected a list of words, or words with spaces")
     return list(words)
 
 
@@ -64,10 +62,10 @@ def question_of(row: Row, columns: Mapping[str, str]) -> Example:
     )
     name = columns.get("answers", "answers")
     given = column(row, name if name in row.values or "answer" not in row.values else "answer")
-    if isinstance(given, Mapping) and "text" in given:
+    if isinstance(given, Mapping) and not isinstance(given.get("text"), str):
         starts = given.get("answer_start", given.get("start"))
-        texts = given["text"] if isinstance(given["text"], Sequence) and not isinstance(given["text"], str) else None
-        if texts is None or not isinstance(starts, Sequence) or len(starts) != len(texts):
+        texts = given.get("text")
+        if not isinstance(texts, Sequence) or not isinstance(starts, Sequence) or len(starts) != len(texts):
             raise ValueError(f"{row.place} has answers {str(given)[:60]!r}; expected as many texts as starts")
         given = [{"text": text, "start": start} for text, start in zip(texts, starts, strict=True)]
     listed = given if isinstance(given, list) else [given]

@@ -7,7 +7,7 @@ import ast
 import sysconfig
 import tokenize
 import warnings
-from collections.abc import Iterator
+from functools import cache
 from inspect import cleandoc
 from pathlib import Path
 
@@ -31,7 +31,8 @@ def make(seed: int) -> tuple[list[Example], list[Example]]:
     return by_topic(found, seed, part=0.1)
 
 
-def docstrings() -> Iterator[tuple[str, str, str]]:
+@cache
+def docstrings() -> list[tuple[str, str, str]]:
     """Module, name and docstring of everything in the standard library that has one.
 
     Raises:
@@ -41,6 +42,7 @@ def docstrings() -> Iterator[tuple[str, str, str]]:
     files = [path for path in sorted(root.rglob("*.py")) if not LEFT_OUT & set(path.relative_to(root).parts)]
     if not files:
         raise FileNotFoundError(f"this Python has no sources of its standard library in {root}: choose other examples")
+    found = []
     for path in files:
         with tokenize.open(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old escapes in the sources
@@ -49,4 +51,5 @@ def docstrings() -> Iterator[tuple[str, str, str]]:
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef | ast.Module):
                 text = ast.get_docstring(node, clean=False)
                 if text:
-                    yield str(path), path.stem if isinstance(node, ast.Module) else node.name, text
+                    found.append((str(path), path.stem if isinstance(node, ast.Module) else node.name, text))
+    return found
