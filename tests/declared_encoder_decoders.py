@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from declaration import SEQUENCE_TO_SEQUENCE, VOCAB, Declared
 
 from glassformer.models.t5 import T5
 from glassformer.models.t5_config import T5Config
+from glassformer.models.transformer import TokenTransformer, TransformerConfig
 
 
 def _t5(name: str = "T5", **changes: Any) -> Callable[[], Any]:
@@ -31,7 +33,56 @@ def _ours_t5(**changes: Any) -> T5Config:
     return T5Config(**shape | changes)
 
 
+_LIKE_BART = dict(vocab_size=VOCAB, d_model=32, encoder_layers=3, decoder_layers=2, encoder_attention_heads=4,
+                  decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48,
+                  max_position_embeddings=48)  # fmt: skip
+_OURS = dict(vocab_size=VOCAB, dim=32, num_encoder_layers=3, num_decoder_layers=2, num_heads=4, hidden_dim=48,
+             max_positions=48)  # fmt: skip
+
+_SPECIAL = dict(pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, forced_eos_token_id=None)
+_FORCED_END = dict(pad_token_id=3, forced_eos_token_id=1)
+
+
+def _like_bart(config: str, model: str, **changes: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        import transformers
+
+        theirs = getattr(transformers, model)(getattr(transformers, f"{config}Config")(**_LIKE_BART | changes))
+        for half in (theirs.get_encoder(), theirs.get_decoder()):
+            half.embed_tokens.padding_idx = None  # they keep gradients from its row; ours has masks for padding
+            sinusoids = half.embed_positions.weight
+            if not sinusoids.requires_grad:  # computed, though they are parameters: not to be redrawn
+                del half.embed_positions.weight
+                half.embed_positions.register_buffer("weight", sinusoids.detach(), persistent=False)
+        for name, bias in theirs.named_buffers():
+            if name == "final_logits_bias":
+                bias.copy_(torch.linspace(-1, 1, VOCAB))  # visible: it is 0 in a fresh model
+        return theirs
+
+    return make
+
+
+_FORCED = {"samples_follow_the_distribution_of_a_whole_pass": "its last token is forced, not drawn"}
+
+
 ENCODER_DECODERS = [
+    Declared(
+        "transformer",
+        TokenTransformer,
+        TransformerConfig(**_OURS),
+        _like_bart("Marian", "MarianMTModel", **_SPECIAL, scale_embedding=True, activation_function="relu"),
+        SEQUENCE_TO_SEQUENCE,
+        spread=0.7,
+    ),
+    Declared(
+        "transformer-unscaled",
+        TokenTransformer,
+        TransformerConfig(**_OURS, scaled=False, activation="silu", forced_eos_token_id=1, pad_token_id=3),
+        _like_bart("Marian", "MarianMTModel", **_SPECIAL | _FORCED_END, activation_function="swish"),
+        SEQUENCE_TO_SEQUENCE,
+        _FORCED,
+        spread=0.7,
+    ),
     Declared("t5", T5, _ours_t5(), _t5(), SEQUENCE_TO_SEQUENCE, spread=0.7),
     Declared(
         "t5-v1.1",

@@ -17,7 +17,7 @@ FLOORS = (  # a room imports from its own floor and from the floors before it
     ("generation",),
     ("models",),
     ("training", "prediction", "tracing", "compression", "export"),
-    ("explorer", "learn", "advanced"),
+    ("explorer", "learn", "advanced", "transformer"),
     ("cli", "__init__", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -57,6 +57,8 @@ COUNTS = {
     "umt5-base": 592_043_520,
     "umt5-xl": 3_768_356_864,
     "umt5-xxl": 12_972_531_712,
+    "transformer-base": 63_082_496,
+    "transformer-big": 214_245_376,
     "vit-tiny-patch16-224": 5_561_472,  # without a head, with their pooler
     "vit-small-patch16-224": 21_813_504,
     "vit-base-patch16-224": 86_389_248,

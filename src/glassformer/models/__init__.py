@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from glassformer.models.swin import Swin, SwinConfig, SwinForImageClassification
     from glassformer.models.t5 import T5
     from glassformer.models.t5_config import T5Config
+    from glassformer.models.transformer import TokenTransformer, TransformerConfig
     from glassformer.models.vit import ViT, ViTConfig, ViTForImageClassification
 
 __all__ = [
@@ -125,6 +126,8 @@ __all__ = [
     "SwinConfig",
     "SwinForImageClassification",
     "T5Config",
+    "TokenTransformer",
+    "TransformerConfig",
     "ViT",
     "ViTConfig",
     "ViTForImageClassification",
@@ -137,6 +140,7 @@ _HOMES = {
     "SequenceToSequenceModel": "sequence_to_sequence",
     "T5": "t5",
     "T5Config": "t5_config",
+    **dict.fromkeys(("TokenTransformer", "TransformerConfig"), "transformer"),
     **dict.fromkeys(
         (
             "RoBERTa",

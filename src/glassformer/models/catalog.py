@@ -28,6 +28,7 @@ from glassformer.models import (
     swin,
     t5,
     t5_config,
+    transformer,
     vit,
 )
 from glassformer.models.bigram import Bigram, BigramConfig
@@ -48,6 +49,7 @@ MODELS: dict[str, type[Pretrained]] = {
     "distilbert": distilbert.DistilBERT,
     "modernbert": modernbert.ModernBERT,
     "t5": t5.T5,
+    "transformer": transformer.TokenTransformer,
     "vit": vit.ViT,
     "swin": swin.Swin,
 }
@@ -91,6 +93,8 @@ CONFIGS: dict[str, Any] = {
     **modernbert.SIZES,
     "t5": t5_config.T5Config(),
     **t5_config.SIZES,
+    "transformer": transformer.TransformerConfig(),
+    **transformer.SIZES,
     "vit": vit.ViTConfig(),
     **vit.SIZES,
     "swin": swin.SwinConfig(),

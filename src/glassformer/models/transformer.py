@@ -129,6 +129,8 @@ BLOCKS: Table = {  # the names in Hugging Face's files
         "decoder.blocks.*.{attention,cross_attention,feed_forward}_norm",
 }  # fmt: skip
 
+TABLE: Table = {**BLOCKS, "[model.]{encoder,decoder}.embed_positions": DROP}
+
 
 def biased_head(embed: Embedding) -> TiedLinear:
     """The head tied to the embedding, with a bias that is set, not learned: a buffer, as in Marian's files."""
@@ -147,7 +149,7 @@ class TokenTransformer(SequenceToSequenceModel):
 
     has_position_table = True
     config_table = CONFIG_TABLE
-    table: ClassVar[Table] = {**BLOCKS, "[model.]{encoder,decoder}.embed_positions": DROP}
+    table = TABLE
     optional = ("head.bias",)
 
     def __init__(self, config: TransformerConfig) -> None:
