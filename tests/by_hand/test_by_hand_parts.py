@@ -16,11 +16,14 @@ from glassformer.by_hand.parts import activation, attention, cache, embedding, f
 from glassformer.by_hand.parts.dropout import Dropout
 from glassformer.by_hand.parts.module import Module
 from glassformer.ops.mask import Mask as TorchMask
+from glassformer.parts import position as torch_position
 
 X = draw(2, 5, 12)
 IDS = np.array([[3, 1, 3, 0, 3], [6, 6, 2, 0, 1]])
-# Files of parts/ without a mirror: a choice of kernels, mixtures of experts, DeepSeek's attention.
-TORCH_ONLY = {"kernels", "experts", "latent_attention"}
+# Files of parts/ without a mirror: a choice of kernels, mixtures of experts, DeepSeek's attention, attentions in linear
+# time, what images are made of.
+TORCH_ONLY = {"kernels", "experts", "latent_attention", "linear_attention", "window_attention", "patch", "windows",
+              "stochastic_depth"}  # fmt: skip
 FILES = [activation, attention, cache, embedding, feed_forward, linear, norm, position]
 
 
@@ -372,3 +375,28 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_is_loaded():
     assert layer.weight.data.dtype == np.float64
     good["weight"][:] = 5
     assert (layer.weight.data == 1).all()
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize(("t", "s"), [(40, 40), (1, 40), (7, 40)])
+def test_bucketed_bias_equals_the_torch_part_and_so_does_its_gradient(both_ways, t, s):
+    options = dict(max_distance=20, both_ways=both_ways)
+    ours, theirs = position.BucketedBias(8, 3, **options), glassformer.parts.BucketedBias(8, 3, **options)
+    redraw(ours)
+    twin(ours, theirs)
+    close(ours(t, s), theirs(t, s))
+    dy = draw(2, 3, t, s)
+    ours.backward(dy)
+    theirs(t, s).expand(2, -1, -1, -1).backward(torch.tensor(dy))
+    close(ours.weight.grad, theirs.weight.grad)
+
+
+def test_buckets_equal_the_torch_part_at_every_edge():
+    distance = np.arange(-1500, 1501)
+    for num_buckets, max_distance in ((32, 128), (8, 20), (64, 1000), (5, 7)):
+        for both_ways in (False, True):
+            ours = position.distance_bucket(distance, num_buckets, max_distance, both_ways=both_ways)
+            theirs = torch_position.distance_bucket(
+                torch.tensor(distance), num_buckets, max_distance, both_ways=both_ways
+            )
+            assert (ours == theirs.numpy()).all()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glassformer.by_hand.checkpoints import read_safetensors
     from glassformer.by_hand.generation import generate, stream
+    from glassformer.by_hand.models.bert import BERT, BERTConfig
+    from glassformer.by_hand.models.bert_heads import BERTForMaskedLM, BERTForSequenceClassification
     from glassformer.by_hand.models.gpt2 import GPT2, GPT2Config
     from glassformer.by_hand.models.llama import Llama, LlamaConfig
     from glassformer.by_hand.ops.cross_entropy import cross_entropy
@@ -15,8 +17,12 @@ if TYPE_CHECKING:
     from glassformer.by_hand.optimizers import AdamW, clip_gradients, cosine_schedule
 
 __all__ = [
+    "BERT",
     "GPT2",
     "AdamW",
+    "BERTConfig",
+    "BERTForMaskedLM",
+    "BERTForSequenceClassification",
     "GPT2Config",
     "Llama",
     "LlamaConfig",
@@ -31,6 +37,8 @@ __all__ = [
 
 _HOME = {
     "checkpoints": ["read_safetensors"],
+    "models.bert": ["BERT", "BERTConfig"],
+    "models.bert_heads": ["BERTForMaskedLM", "BERTForSequenceClassification"],
     "models.gpt2": ["GPT2", "GPT2Config"],
     "models.llama": ["Llama", "LlamaConfig"],
     "ops.cross_entropy": ["cross_entropy"],

@@ -124,9 +124,12 @@ def _weight_files(folder: Path) -> list[str]:
     return files
 
 
-# Causal masks and frequencies that old files carry; the head, where it is the embedding.
-_SAID_TWICE = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq", "lm_head.weight")
+# Causal masks, frequencies and places that old files carry; the head, where it is the embedding; its bias, twice.
+_SAID_TWICE = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq", "lm_head.weight", ".position_ids",
+               "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.bias")  # fmt: skip
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("transformer.").removeprefix("model.")
+    for prefix in ("transformer.", "model.", "bert."):
+        name = name.removeprefix(prefix)
+    return name

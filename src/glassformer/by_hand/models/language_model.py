@@ -1,23 +1,21 @@
 """What every language model shares: from token ids to logits, loss, gradients, cache and text."""
 
 from abc import abstractmethod
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
-from glassformer.by_hand.checkpoints import Names, read_config, read_state
 from glassformer.by_hand.generation import generate
+from glassformer.by_hand.models.pretrained import Pretrained, check_ids
 from glassformer.by_hand.ops.cross_entropy import cross_entropy
 from glassformer.by_hand.ops.mask import Mask
 from glassformer.by_hand.parts.cache import KeyValueCache
 from glassformer.by_hand.parts.embedding import Embedding
 from glassformer.by_hand.parts.linear import Linear, TiedLinear
-from glassformer.by_hand.parts.module import Module
 
 
-class LanguageModel(Module):
+class LanguageModel(Pretrained):
     """A causal language model: p(token t | tokens before t), as logits.
 
     A training step, in full:
@@ -74,38 +72,6 @@ class LanguageModel(Module):
             dtype=self.embed.weight.data.dtype,
         )  # fmt: skip
 
-    @property
-    def num_parameters(self) -> int:
-        """Parameters, a tied weight counted once."""
-        return sum(parameter.data.size for parameter in self.parameters())
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
-        """The model of a Hugging Face folder (config.json and safetensors files), in float32, dropout off.
-
-        Raises OSError where files are missing, ValueError where they are not a model of this class.
-        """
-        config = cls.read_config(read_config(Path(folder), cls.architecture))
-        model = cls(config, seed=None)
-        model.load_state_dict(read_state(Path(folder), cls.names(config)))
-        return model.eval()
-
-    architecture: ClassVar[str]  # what Hugging Face calls it
-
-    @abstractmethod
-    def __init__(self, config: Any, *, seed: int | None = 0) -> None:
-        """Weights drawn with `seed`; None leaves the matrices at 0, to be loaded."""
-
-    @staticmethod
-    @abstractmethod
-    def read_config(theirs: dict[str, Any]) -> Any:
-        """Our config from the content of their config.json."""
-
-    @staticmethod
-    @abstractmethod
-    def names(config: Any) -> Names:
-        """Their name of every tensor, and ours."""
-
     def _place(self, input_ids: Array, attention_mask: Array | None, cache: KeyValueCache | None) -> tuple[Array, Mask]:
         """Where each token stands, counting real tokens only, and what it may see: the past, less the padding."""
         self._check(input_ids, attention_mask, cache)
@@ -118,16 +84,7 @@ class LanguageModel(Module):
         return positions, Mask.causal() & Mask.padding(present)
 
     def _check(self, ids: Array, attention_mask: Array | None, cache: KeyValueCache | None) -> None:
-        if ids.ndim != 2 or 0 in ids.shape:
-            raise ValueError(f"input_ids has shape {ids.shape}; expected (batch, tokens), neither of them 0")
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"input_ids has dtype {ids.dtype}; expected integer token ids")
-        low, high, vocab_size = ids.min(), ids.max(), self.config.vocab_size
-        if low < 0 or high >= vocab_size:
-            raise ValueError(
-                f"input_ids holds {low if low < 0 else high}; "
-                f"the vocabulary has {vocab_size} ids, 0 to {vocab_size - 1}"
-            )
+        check_ids(ids, self.config.vocab_size)
         start = 0 if cache is None else cache.length
         total, limit = start + ids.shape[1], self.config.max_positions
         if self.has_position_table and total > limit:

@@ -31,10 +31,11 @@ class Linear(Module):
 
 
 class TiedLinear(Module):
-    """y = x Eᵀ, with E the table of an embedding: the same parameter in two places (Press & Wolf 2017)."""
+    """y = x Eᵀ + b, with E the table of an embedding: the same parameter in two places (Press & Wolf 2017)."""
 
-    def __init__(self, embedding: Embedding) -> None:
+    def __init__(self, embedding: Embedding, *, bias: bool = False) -> None:
         self._embedding = embedding
+        self.bias = Parameter(zeros(len(embedding.weight.data), "f4")) if bias else None
 
     @property
     def weight(self) -> Parameter:
@@ -43,12 +44,17 @@ class TiedLinear(Module):
 
     def forward(self, x: Array) -> Array:
         self._x = _rows(x)
-        return (self._x @ self.weight.data.T).reshape(*x.shape[:-1], -1)
+        y = self._x @ self.weight.data.T
+        if self.bias is not None:
+            y += self.bias.data
+        return y.reshape(*x.shape[:-1], -1)
 
     def backward(self, dy: Array) -> Array:
-        """dE = dyᵀ x    dx = dy E"""
+        """dE = dyᵀ x    db = Σ dy    dx = dy E"""
         rows = _rows(dy)
         self.weight.grad += rows.T @ self._x
+        if self.bias is not None:
+            self.bias.grad += rows.sum(0)
         return (rows @ self.weight.data).reshape(*dy.shape[:-1], -1)
 
 

@@ -200,3 +200,48 @@ class ALiBi(Module):
         distance = keys[..., None, :] - queries[..., :, None]
         bias = self._slopes[:, None, None] * distance[..., None, :, :]
         return bias if bias.ndim == 4 else bias[None]
+
+
+def distance_bucket(distance: Array, num_buckets: int, max_distance: int, *, both_ways: bool) -> Array:
+    """The bucket of a key that stands `distance` places after its query (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets hold one distance each, 0, 1, 2, …; the others grow as its logarithm up to `max_distance`, from
+    where on all distances share the last. With `both_ways` keys behind and keys ahead have half of all buckets each;
+    without it a key ahead, which no query sees, counts as distance 0.
+    """
+    ahead = np.zeros_like(distance)
+    if both_ways:
+        num_buckets //= 2
+        ahead, distance = num_buckets * (distance > 0), abs(distance)
+    else:
+        distance = np.maximum(-distance, 0)
+    exact = num_buckets // 2
+    # In float32 and in this order, as the published weights were trained: at the edges of the buckets rounding decides.
+    far = np.log(np.maximum(distance, 1).astype("f4") / np.float32(exact)) / np.float32(math.log(max_distance / exact))
+    far = np.minimum(exact + (far * np.float32(num_buckets - exact)).astype(int), num_buckets - 1)
+    return ahead + np.where(distance < exact, distance, far)
+
+
+class BucketedBias(Module):
+    """weight[bucket(j − i), h], added to the score of query i and key j (Raffel et al. 2020, section 2.1).
+
+    The queries are the last `t` of `s` places.
+    """
+
+    def __init__(self, num_buckets: int, num_heads: int, *, max_distance: int, both_ways: bool) -> None:
+        exact = num_buckets // (4 if both_ways else 2)
+        if exact < 1 or max_distance <= exact:
+            raise ValueError(f"num_buckets={num_buckets} gives {exact} distances a bucket of their own; expected 1 or "
+                             f"more, and fewer than max_distance={max_distance}")  # fmt: skip
+        self.weight = Parameter(np.zeros((num_buckets, num_heads), "f4"))
+        self.max_distance, self.both_ways = max_distance, both_ways
+
+    def forward(self, t: int, s: int) -> Array:
+        """(1, h, t, s)"""
+        distance = np.arange(s) - np.arange(s - t, s)[:, None]
+        self._buckets = distance_bucket(distance, len(self.weight.data), self.max_distance, both_ways=self.both_ways)
+        return self.weight.data[self._buckets].transpose(2, 0, 1)[None]
+
+    def backward(self, dy: Array) -> None:
+        """dW[bucket] = Σ dy over the pairs in it, and over the batch; dy (b, h, t, s)."""
+        add_rows(self.weight.grad, self._buckets, dy.sum(0).transpose(1, 2, 0))
