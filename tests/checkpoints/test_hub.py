@@ -82,8 +82,12 @@ def test_only_weights_config_and_tokenizer_are_downloaded(monkeypatch, tmp_path)
     assert asked == {"name": "someone/something", "revision": None, "allow_patterns": hub.FILES}
     kept = pytest.importorskip("huggingface_hub.utils").filter_repo_objects(
         ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json",
-         "tokenizer.json", "pytorch_model.bin", "modeling_x.py", "onnx/model.safetensors", "flax_model.msgpack"],
+         "tokenizer.json", "spiece.model", "tokenizer.model", "source.spm", "target.spm", "vocab.txt", "vocab.json",
+         "merges.txt", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json", "generation_config.json",
+         "pytorch_model.bin", "modeling_x.py", "onnx/model.safetensors", "flax_model.msgpack", "onnx/vocab.txt"],
         allow_patterns=hub.FILES,
     )  # fmt: skip
     assert list(kept) == ["config.json", "model.safetensors", "model-00001-of-00002.safetensors",
-                          "model.safetensors.index.json", "tokenizer.json"]  # fmt: skip
+                          "model.safetensors.index.json", "tokenizer.json", "spiece.model", "tokenizer.model",
+                          "source.spm", "target.spm", "vocab.txt", "vocab.json", "merges.txt", "chat_template.jinja",
+                          "special_tokens_map.json", "added_tokens.json", "generation_config.json"]  # fmt: skip

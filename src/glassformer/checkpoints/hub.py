@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from glassformer.text.tokenizer import TOKENIZER_FILES
+
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 FILES = [  # nothing else is downloaded: no pickles, no programs
     "config.json",
@@ -11,14 +13,7 @@ FILES = [  # nothing else is downloaded: no pickles, no programs
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
+    *TOKENIZER_FILES,
 ]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -44,13 +44,12 @@ def run(options: Convert, _: list[str]) -> None:
     opened = open_model(options.source, dtype=options.dtype, device="cpu")
     if target.exists() and target.samefile(opened.folder):
         raise ValueError(f"{target} is the source itself; give another folder")
-    eos = opened.eos_token_ids()
     tokenizer = tokenizer_of(opened)
-    if eos is None and tokenizer is not None and tokenizer.end_of_text is not None:
-        eos = (tokenizer.end_of_text,)
-    special = None if eos is None else {"eos_token_id": eos[0] if len(eos) == 1 else list(eos)}
+    special = special_tokens_of(opened, tokenizer)
     opened.model.save_pretrained(target, max_shard_bytes=int(options.max_shard_gb * 1e9), special_tokens=special)
-    if tokenizer is not None:
+    if opened.run is None:
+        keep_files(opened.folder, target)
+    elif tokenizer is not None:
         tokenizer.save(target)
     weight = next(opened.model.parameters())
     named = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the source has none"
@@ -60,7 +59,30 @@ def run(options: Convert, _: list[str]) -> None:
 
 def tokenizer_of(opened: "Opened") -> "Tokenizer | None":
     """The model's tokenizer, None where its folder has none."""
+    from glassformer.text.tokenizer import FORMATS
+
+    there = opened.run is not None or any((opened.folder / name).is_file() for name in FORMATS)
+    return opened.tokenizer() if there else None
+
+
+def special_tokens_of(opened: "Opened", tokenizer: "Tokenizer | None") -> dict[str, Any]:
+    """The special tokens for `config.json`: those that the folder's says, and the tokenizer's where it is silent."""
+    from glassformer.checkpoints.config import special_tokens
+    from glassformer.checkpoints.folders import read_json
+
+    said = special_tokens(read_json(opened.folder / "config.json")) if opened.run is None else {}
+    roles = {} if tokenizer is None else tokenizer.special
+    return {f"{role}_token_id": roles[role] for role in ("bos", "eos", "pad") if role in roles} | said
+
+
+def keep_files(source: Path, target: Path) -> None:
+    """Copy what belongs to the tokenizer and to generation, byte for byte; remove what an earlier one left."""
+    from glassformer.foundation.atomic import atomic_file
     from glassformer.text.tokenizer import TOKENIZER_FILES
 
-    there = opened.run is not None or any((opened.folder / name).is_file() for name in TOKENIZER_FILES)
-    return opened.tokenizer() if there else None
+    for name in (*TOKENIZER_FILES, "generation_config.json"):
+        if (source / name).is_file():
+            with atomic_file(target / name) as file:
+                file.write((source / name).read_bytes())
+        else:
+            (target / name).unlink(missing_ok=True)

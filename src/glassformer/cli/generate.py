@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glassformer.cli.models import Opened
+    from glassformer.text import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,11 @@ class Generate:
     """a run folder, a Hugging Face folder, or a hub id"""
     prompt: str | None = None
     """the text to continue; - reads it from standard input; the beginning of a line if not given"""
+    chat: str | None = None
+    """what the user says to a model that was trained on conversations, instead of a prompt; - reads it from standard
+    input; the answer alone is shown"""
+    system: str | None = None
+    """how the model shall behave, said before --chat"""
     max_new_tokens: int = 300
     """how many tokens to write at most"""
     temperature: float = 0.8
@@ -47,35 +53,53 @@ class Generate:
 def run(options: Generate, _: list[str]) -> None:
     """Write the continuations to standard output, piece by piece."""
     from glassformer.cli.models import open_model
+    from glassformer.generation import prompt_ids
+    from glassformer.models.language_model import LanguageModel
 
     if options.samples < 1:
         raise ValueError(f"--samples is {options.samples}; expected 1 or more")
+    if options.chat is not None and options.prompt is not None:
+        raise ValueError("--prompt and --chat are given; a text is continued, or a conversation, not both")
+    if options.system is not None and options.chat is None:
+        raise ValueError(f"--system {options.system!r} has no effect without --chat")
     opened = open_model(options.model, dtype=options.dtype, device=options.device, linear=options.linear)
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    if prompt is None:
-        prompt = line_start(opened)
+    tokenizer = opened.tokenizer()
+    given = options.prompt if options.chat is None else options.chat
+    text = sys.stdin.read() if given == "-" else given
+    prompt = line_start(tokenizer) if text is None else text
+    continued = isinstance(opened.model, LanguageModel) and options.chat is None  # else it is answered
+    shown = prompt.lstrip("\n") if continued else ""
+    asked = prompt if options.chat is None else conversation(tokenizer, prompt, options)
+    ids = prompt_ids(opened.model, tokenizer, asked)
     if options.num_beams > 1:
-        sys.stdout.write(prompt.lstrip("\n") + searched(opened, prompt, options) + "\n")
+        sys.stdout.write(shown + searched(opened, tokenizer, ids, options) + "\n")
         return
     for i in range(options.samples):
-        continuation = pieces(opened, prompt, options, i)
-        sys.stdout.write(("\n---\n" if i else "") + prompt.lstrip("\n"))
+        continuation = pieces(opened, tokenizer, ids, options, i)
+        sys.stdout.write(("\n---\n" if i else "") + shown)
         for piece in continuation:
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
 
 
-def line_start(opened: "Opened") -> str:
+def conversation(tokenizer: "Tokenizer", text: str, options: Generate) -> list[int]:
+    """The ids of a conversation up to where the model answers; its template says every token, the first one too."""
+    messages = [] if options.system is None else [{"role": "system", "content": options.system}]
+    rendered = tokenizer.apply_chat_template([*messages, {"role": "user", "content": text}])
+    return tokenizer.encode(rendered, allow_special=True)
+
+
+def line_start(tokenizer: "Tokenizer") -> str:
     """The prompt where none is given: a line break. Raises ValueError where the tokenizer does not know it."""
     try:
-        opened.tokenizer().encode("\n")
+        tokenizer.encode("\n")
     except ValueError as error:
         raise ValueError(f"--prompt is not given, and a text cannot begin with a line break here: {error}") from error
     return "\n"
 
 
-def pieces(opened: "Opened", prompt: str, options: Generate, sample: int) -> Any:
+def pieces(opened: "Opened", tokenizer: "Tokenizer", prompt: list[int], options: Generate, sample: int) -> Any:
     """One continuation, streamed."""
     from glassformer.generation import stream_text
 
@@ -89,26 +113,27 @@ def pieces(opened: "Opened", prompt: str, options: Generate, sample: int) -> Any
             raise ValueError(f"--samples {options.samples} with --temperature 0 gives the same text each time")
         sampling = {}
     return stream_text(
-        opened.model, opened.tokenizer(), prompt, stop_strings=options.stop, max_new_tokens=options.max_new_tokens,
+        opened.model, tokenizer, prompt, stop_strings=options.stop, max_new_tokens=options.max_new_tokens,
         repetition_penalty=options.repetition_penalty, slide_context=True, eos_token_id=opened.eos_token_ids(),
         **sampling,
     )  # fmt: skip
 
 
-def searched(opened: "Opened", prompt: str, options: Generate) -> str:
+def searched(opened: "Opened", tokenizer: "Tokenizer", ids: list[int], options: Generate) -> str:
     """The continuation that beam search finds."""
     from glassformer.generation import generate
+    from glassformer.models.language_model import LanguageModel
 
     refuse(options, "top_k", "top_p", "min_p", "seed", reason="beam search does not sample")
     if options.stop or options.samples > 1:
         raise ValueError(f"--num-beams {options.num_beams} goes with neither --stop nor --samples")
-    tokenizer = opened.tokenizer()
-    ids, end = tokenizer.encode(prompt), tokenizer.end_of_text
+    end = tokenizer.end_of_text
     eos = opened.eos_token_ids() or (() if end is None else (end,))
+    before = len(ids) if isinstance(opened.model, LanguageModel) else 1  # an answer begins with its start token
     found = generate(
         opened.model, ids, max_new_tokens=options.max_new_tokens, num_beams=options.num_beams,
         repetition_penalty=options.repetition_penalty, eos_token_id=eos,
-    )[0, len(ids) :].tolist()  # fmt: skip
+    )[0, before:].tolist()  # fmt: skip
     ends = [place for place, token in enumerate(found) if token in eos]
     return tokenizer.decode(found[: min(ends, default=len(found))])
 

@@ -12,7 +12,7 @@ from glassformer.generation.processors import (
     TopP,
 )
 from glassformer.generation.prompt import Prompts
-from glassformer.generation.text import generate_text, stream_text
+from glassformer.generation.text import generate_text, prompt_ids, stream_text
 
 __all__ = [
     "Decoder",
@@ -29,6 +29,7 @@ __all__ = [
     "TopP",
     "generate",
     "generate_text",
+    "prompt_ids",
     "stream",
     "stream_text",
 ]

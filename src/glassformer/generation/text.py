@@ -26,6 +26,8 @@ class TextTokenizer(Protocol):
     def vocab_size(self) -> int: ...
     @property
     def end_of_text(self) -> int | None: ...
+    @property
+    def beginning(self) -> list[int]: ...
     def encode(self, text: str, /) -> list[int]: ...
     def stream(self) -> TextStream: ...
 
@@ -33,7 +35,7 @@ class TextTokenizer(Protocol):
 def generate_text(
     model: Generative,
     tokenizer: TextTokenizer,
-    prompt: str,
+    prompt: str | Sequence[int],
     *,
     stop_strings: str | Sequence[str] = (),
     options: GenerationOptions | None = None,
@@ -46,7 +48,7 @@ def generate_text(
 def stream_text(
     model: Generative,
     tokenizer: TextTokenizer,
-    prompt: str,
+    prompt: str | Sequence[int],
     *,
     stop_strings: str | Sequence[str] = (),
     options: GenerationOptions | None = None,
@@ -56,9 +58,10 @@ def stream_text(
 
     A character whose bytes are spread over several tokens is given once, whole; one that the last token leaves
     incomplete is left out. Text ends before the first stop string, wherever in tokens that begins and ends. The
-    tokenizer's `<|endoftext|>` ends it too, unless `eos_token_id` says otherwise.
+    tokenizer's `end_of_text` ends it too, unless `eos_token_id` says otherwise.
 
     Args:
+        prompt: a text, or the ids of one where every token is there already, as in a rendered conversation.
         stop_strings: text that ends the continuation and is no part of it.
         options, changes: as for `generate`; one sequence is generated.
 
@@ -74,17 +77,32 @@ def stream_text(
         raise ValueError(
             f"num_return_sequences={options.num_return_sequences}: text is generated one sequence at a time"
         )
-    model_size, own_size = model.config.vocab_size, tokenizer.vocab_size
-    if own_size > model_size:
-        raise ValueError(f"the tokenizer has {own_size} ids and the model {model_size}; they do not belong together")
-    if own_size < model_size:  # a vocabulary rounded up for speed
+    ids, own_size = prompt_ids(model, tokenizer, prompt), tokenizer.vocab_size
+    if own_size < model.config.vocab_size:  # a vocabulary rounded up for speed
         options = make_options(options, {"processors": (*options.processors, FirstIds(own_size))})
     if options.eos_token_id is None and tokenizer.end_of_text is not None:
         options = make_options(options, {"eos_token_id": tokenizer.end_of_text})
-    if not prompt:
-        raise ValueError("the prompt is empty; give at least one character to continue")
-    start = model.prompt(model.framed(tokenizer.encode(prompt)), None, options)
+    start = model.prompt(ids, None, options)
     return _pieces(stream_prompt(start), tokenizer.stream(), frozenset(start.options.eos_tokens), StopStrings(stops))
+
+
+def prompt_ids(model: Generative, tokenizer: TextTokenizer, prompt: str | Sequence[int]) -> list[int]:
+    """A prompt as the model has learned to read it: the tokenizer says what begins a text, the model what ends one.
+
+    Raises:
+        ValueError: for an empty prompt, and a tokenizer that knows more ids than the model.
+    """
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} ids and the model {model.config.vocab_size}; "
+            "they do not belong together"
+        )
+    if not len(prompt):
+        raise ValueError("the prompt is empty; give at least one character to continue")
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    if not ids:
+        raise ValueError(f"the prompt {prompt!r} is white space alone, for which this tokenizer has no token")
+    return model.framed([*tokenizer.beginning, *ids]) if isinstance(prompt, str) else ids
 
 
 def _pieces(

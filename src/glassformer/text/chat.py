@@ -54,17 +54,26 @@ def render(
         ImportError: jinja2 is not installed.
     """
     checked(messages)
-    given = {"tools": None, "documents": None} | dict(variables)
+    program = compiled(template)
     from jinja2 import TemplateError
 
+    given = plain({"tools": None, "documents": None} | dict(variables))
+    conversation = [_message(message) for message in messages]
     try:
-        return compiled(template).render(
-            messages=plain(messages), add_generation_prompt=add_generation_prompt, **plain(given)
-        )
+        return program.render(messages=conversation, add_generation_prompt=add_generation_prompt, **given)
     except TemplateError as error:
         raise ValueError(f"the chat template refuses the conversation: {error}") from error
     except Exception as error:  # a program of others: whatever it does wrong, it is the template that did
         raise ValueError(f"the chat template failed with {type(error).__name__}: {error}") from error
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """As templates expect it: no content at all where it is null, and thoughts under the name that they look for."""
+    out = plain(message)
+    if out.get("content", "") is None:
+        del out["content"]
+    thoughts = next((out[name] for name in ("reasoning_content", "thinking", "reasoning") if out.get(name)), None)
+    return out if thoughts is None else {"thinking": thoughts, **out, "reasoning_content": thoughts}
 
 
 def checked(messages: Sequence[Mapping[str, Any]]) -> None:

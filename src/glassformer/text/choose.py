@@ -1,7 +1,7 @@
 """Which tokenizer: by name when one is made, by the files when one is loaded."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,26 @@ from glassformer.text.piece_json import read_vocabulary
 from glassformer.text.sentencepiece import SentencePieceTokenizer, read_marian, read_sentencepiece
 from glassformer.text.special import TOKENIZER_CONFIG, read_config, token_names
 from glassformer.text.template import Template, begin_and_end
-from glassformer.text.tokenizer import FORMATS, Tokenizer
+from glassformer.text.tokenizer import END_OF_TEXT, FORMATS, Tokenizer
 from glassformer.text.tokenizer_json import read_tokenizer_json, read_vocabulary_and_merges
 from glassformer.text.unigram import UnigramTokenizer
 from glassformer.text.wordpiece import WordPieceTokenizer
 
-SIZED: Mapping[str, Callable[[str, int], Tokenizer]] = {
-    "bpe": BPETokenizer.train,
-    "wordpiece": WordPieceTokenizer.train,
-    "unigram": UnigramTokenizer.train,
+SIZED: Mapping[str, Any] = {
+    "bpe": (BPETokenizer, (END_OF_TEXT,)),
+    "wordpiece": (WordPieceTokenizer, ()),
+    "unigram": (UnigramTokenizer, ("<pad>", "</s>")),
 }
-"""Tokenizers that are trained to a size."""
+"""Tokenizers that are trained to a size, and the special tokens that they have unless others are asked for."""
 
 
-def train_tokenizer(name: str, text: str, *, vocab_size: int | None = None) -> Tokenizer:
-    """A tokenizer made for `text`: "characters", "bytes", or one of `vocab_size` tokens: "bpe" with <|endoftext|>,
-    "wordpiece" with BERT's special tokens and lower case, "unigram" with <pad>, </s> and <unk>.
+def train_tokenizer(
+    name: str, text: str, *, vocab_size: int | None = None, special_tokens: Iterable[str] = ()
+) -> Tokenizer:
+    """A tokenizer made for `text`: "characters", "bytes", or one of `vocab_size` tokens: "bpe", "wordpiece", "unigram".
+
+    `special_tokens` are names of tokens beside those of the text. Without them a bpe has <|endoftext|>, a unigram
+    <pad> and </s>; a unigram always has <unk>, and a wordpiece BERT's five.
 
     Raises:
         ValueError: unknown name; `vocab_size` missing, or given to the two whose size follows from the text.
@@ -39,13 +43,16 @@ def train_tokenizer(name: str, text: str, *, vocab_size: int | None = None) -> T
     if name in SIZED:
         if vocab_size is None:
             raise ValueError(f"the tokenizer {name!r} needs a vocab_size, for example 4096")
-        return SIZED[name](text, vocab_size)
+        kind, usual = SIZED[name]
+        return kind.train(text, vocab_size, special_tokens=list(special_tokens) or usual)
     if vocab_size is not None:
         raise ValueError(
             f"vocab_size={vocab_size} has no meaning for the tokenizer {name!r}: "
             f"only {', '.join(map(repr, SIZED))} take one"
         )
-    return CharacterTokenizer.train(text) if name == "characters" else ByteTokenizer()
+    if name == "characters":
+        return CharacterTokenizer.train(text, special_tokens=special_tokens)
+    return ByteTokenizer(special_tokens=special_tokens)
 
 
 def load_tokenizer(folder: str | Path, *, fast: bool | None = None) -> Tokenizer:

@@ -1,7 +1,7 @@
 """SentencePiece models (`spiece.model`, `tokenizer.model`, Marian's `source.spm`), run by their library."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.inner, self._model = opened(model), model
         self.file_name, self._others = file_name, dict(others or {})
         pieces = {self.inner.id_to_piece(index): index for index in range(self.inner.get_piece_size())}
+        self._renumbered = ids is not None
         self.ids = dict(pieces if ids is None else ids)
         self.added_tokens = dict(added_tokens or {})
         self.special_tokens = dict(special_tokens or {})
@@ -79,33 +80,31 @@ class SentencePieceTokenizer(Tokenizer):
             if is_token:
                 ids.append(self.token_to_id(part))
                 spans.append((start, start + len(part)))
-            else:
-                for piece, first, end in self._pieces(part):
-                    ids.append(self.ids.get(piece, self.ids[self.unknown]))
-                    spans.append((start + first, start + end))
+                continue
+            found = self.inner.encode(part, return_type="offset_mapping")
+            unknown = self.ids[self.unknown]
+            ids += [self.ids.get(piece, unknown) for piece in found["pieces"]] if self._renumbered else found["ids"]
+            for index, (first, end) in zip(found["ids"], found["offsets"], strict=True):
+                while first < end - 1 and part[first].isspace():  # the space before a word
+                    first += 1
+                shared = first == end and self.inner.is_byte(index)  # a byte of a character, but the last of them
+                spans.append((start + first, start + end + shared))
         return ids, spans
-
-    def _pieces(self, text: str) -> Iterator[tuple[str, int, int]]:
-        """The pieces of a text, each with the characters it stands for, without the space before a word."""
-        for piece in self.inner.encode(text, out_type="immutable_proto").pieces:
-            first, end = piece.begin, piece.end
-            while first < end - 1 and text[first].isspace():
-                first += 1
-            yield self.inner.id_to_piece(piece.id), first, end
 
     def _decode(self, row: list[int]) -> str:
         for index in row:
             if index not in self.tokens:
                 raise ValueError(outside_vocabulary(index, self.vocab_size))
-        whole, pieces = [], []
-        for index in row:
-            token = self.tokens[index]
-            if token in self.special_tokens or token in self.added_tokens:
-                whole += [self.inner.decode_pieces(pieces), token]
-                pieces = []
-            else:
+        text, pieces = "", []
+        for token in [*(self.tokens[index] for index in row), None]:  # None: the end
+            if token is not None and token not in self.special_tokens and token not in self.added_tokens:
                 pieces.append(token)
-        return " ".join([part for part in [*whole, self.inner.decode_pieces(pieces)] if part])
+                continue
+            if pieces:
+                space = " " if text and pieces[0].startswith("\N{LOWER ONE EIGHTH BLOCK}") else ""
+                text += space + self.inner.decode_pieces(pieces)
+            text, pieces = text + (token or ""), []
+        return text
 
     def stream(self) -> Stream:
         return WindowStream(self)
@@ -167,11 +166,13 @@ def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> SentencePieceTo
         for index in range(inner.get_piece_size()):
             if inner.is_control(index) or inner.is_unknown(index):
                 special.setdefault(inner.id_to_piece(index), index)
-        bos = config.get("add_bos_token", kind in _BEGINS_WITH_BOS)
-        eos = config.get("add_eos_token", kind in _ENDS_WITH_EOS)
-        ends = {"bos": inner.id_to_piece(inner.bos_id()) if inner.bos_id() >= 0 else None,
-                "eos": inner.id_to_piece(inner.eos_id()) if inner.eos_id() >= 0 else None}  # fmt: skip
-        template = begin_and_end(ends["bos"] if bos else None, ends["eos"] if eos else None, special)
+        names = {role: inner.id_to_piece(index) for role, index in (("bos", inner.bos_id()), ("eos", inner.eos_id()))
+                 if index >= 0}  # fmt: skip
+        if kind in _ENDS_WITH_EOS:
+            template = Template.parse("$A </s>", "$A </s> $B </s>", {"</s>": special["</s>"]})
+        else:
+            bos = names.get("bos") if config.get("add_bos_token", kind in _BEGINS_WITH_BOS) else None
+            template = begin_and_end(bos, names.get("eos") if config.get("add_eos_token") else None, special)
         return SentencePieceTokenizer(
             model, added_tokens=added, special_tokens=special, template=template, file_name=path.name,
             others={name: (folder / name).read_bytes() for name in ("added_tokens.json",) if (folder / name).is_file()},
@@ -193,11 +194,14 @@ def read_marian(folder: Path) -> SentencePieceTokenizer:
     if bad := [token for token, index in ids.items() if not isinstance(index, int) or index < 0]:
         raise ValueError(f"{folder / 'vocab.json'}: token {bad[0]!r} has the id {ids[bad[0]]!r}, which is no id")
     special = {name: ids[name] for name in ("</s>", "<unk>", "<pad>") if name in ids}
+    if "</s>" not in special:
+        raise ValueError(f"{folder / 'vocab.json'} lacks '</s>', which ends each text")
+    template = Template.parse("$A </s>", "$A $B:1 </s>:1", {"</s>": special["</s>"]})
     languages = {name: index for name, index in ids.items() if name.startswith(">>") and name.endswith("<<")}
     try:
         return SentencePieceTokenizer(
             (folder / "source.spm").read_bytes(), ids=ids, added_tokens=languages, special_tokens=special,
-            template=begin_and_end(None, "</s>", special), file_name="source.spm",
+            template=template, file_name="source.spm",
             others={name: (folder / name).read_bytes() for name in names},
         )  # fmt: skip
     except ValueError as error:

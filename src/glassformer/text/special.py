@@ -17,7 +17,7 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "cls": ("[CLS]",),
     "sep": ("[SEP]",),
     "mask": ("[MASK]", "<mask>"),
-    "bos": ("<s>", "<bos>", "<|begin_of_text|>"),
+    "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"),
     "eos": ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"),
 }
 """The roles, and by what names a special token has them where no file says so."""

@@ -74,6 +74,11 @@ class Tokenizer(ABC):
         return self.special.get("eos")
 
     @property
+    def beginning(self) -> list[int]:
+        """The ids that stand before each text, as Llama's <s>; mostly none."""
+        return self.template.around([])[0][: self.template.lengths()[0]]
+
+    @property
     def fingerprint(self) -> str:
         """sha256 of what `save` writes."""
         digest = hashlib.sha256()
@@ -90,9 +95,10 @@ class Tokenizer(ABC):
         ids = self._encode(whole_characters(text), allow_special)
         return self.template.around(ids)[0] if special else ids
 
-    def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+    def encode_pair(self, first: str, second: str, *, allow_special: bool = False) -> tuple[list[int], list[int]]:
         """The ids of two texts with what stands around them, and the token type of each: [CLS] a [SEP] b [SEP]."""
-        return self.template.around(self.encode(first), self.encode(second))
+        texts = [self.encode(text, allow_special=allow_special) for text in (first, second)]
+        return self.template.around(*texts)
 
     def encode_with_offsets(
         self, text: str, *, allow_special: bool = False, special: bool = False

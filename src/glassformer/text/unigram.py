@@ -80,12 +80,12 @@ class UnigramTokenizer(PieceTokenizer):
         Raises:
             ValueError: `vocab_size` has no room for the characters and the special tokens.
         """
-        special_tokens = list(dict.fromkeys(special_tokens))
+        special_tokens = [token for token in dict.fromkeys(special_tokens) if token != "<unk>"]
         empty = cls([("<unk>", 0.0)], normalize=normalize)
         counts = Counter("".join([character for character, *_ in word]) for word in empty._words(text))
         learned = learn_pieces(counts, vocab_size - 1 - len(special_tokens), max_length)
         pieces = [("<unk>", 0.0), *learned]
-        added = {token: len(pieces) + index for index, token in enumerate(special_tokens)}
+        added = {"<unk>": 0} | {token: len(pieces) + index for index, token in enumerate(special_tokens)}
         end = Template.parse("$A </s>", "$A </s> $B </s>", {"</s>": added["</s>"]}) if "</s>" in added else None
         return cls(pieces, normalize=normalize, added_tokens=added, special_tokens=added, template=end)
 

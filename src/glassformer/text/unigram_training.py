@@ -34,7 +34,10 @@ def learn_pieces(word_counts: Mapping[str, int], num_pieces: int, max_length: in
         for character in word:
             characters[character] += times
     if len(characters) > num_pieces:
-        raise ValueError(f"{num_pieces} pieces have no room for the {len(characters)} characters of the text")
+        raise ValueError(
+            f"vocab_size leaves room for {num_pieces} pieces beside the special tokens, but the text has "
+            f"{len(characters)} characters"
+        )
     scores = seeds(words, characters, SEEDS_PER_PIECE * num_pieces, max_length)
     while True:
         for _ in range(ROUNDS):

@@ -71,9 +71,16 @@ class WordPieceTokenizer(PieceTokenizer):
 
     @classmethod
     def train(
-        cls, text: str, vocab_size: int, *, lowercase: bool = True, min_count: int = 2, max_characters: int = 1000
+        cls,
+        text: str,
+        vocab_size: int,
+        *,
+        special_tokens: Iterable[str] = (),
+        lowercase: bool = True,
+        min_count: int = 2,
+        max_characters: int = 1000,
     ) -> "WordPieceTokenizer":
-        """Learns pieces from `text` until there are `vocab_size` tokens, the five special ones (the first) included.
+        """Learns pieces from `text` until there are `vocab_size` tokens; first come BERT's special ones and yours.
 
         Of the text's characters the `max_characters` most frequent are tokens. There are fewer tokens where no pair is
         left that occurs `min_count` times.
@@ -81,10 +88,12 @@ class WordPieceTokenizer(PieceTokenizer):
         Raises:
             ValueError: `vocab_size` has no room for the special tokens and the characters.
         """
+        special = list(dict.fromkeys([*SPECIAL, *special_tokens]))
         empty = cls({token: index for index, token in enumerate(SPECIAL)}, lowercase=lowercase)
         counts = Counter("".join([character for character, *_ in word]) for word in empty._words(text))
-        pieces = learn_pieces(counts, vocab_size - len(SPECIAL), min_count, max_characters)
-        return cls({token: index for index, token in enumerate([*SPECIAL, *pieces])}, lowercase=lowercase)
+        pieces = learn_pieces(counts, vocab_size - len(special), min_count, max_characters)
+        tokens = {token: index for index, token in enumerate([*special, *pieces])}
+        return cls(tokens, lowercase=lowercase, special_tokens=special)
 
     def _words(self, text: str) -> Iterator[list[Origin]]:
         for word in cut_at_spaces(self._clean(text)):
@@ -157,8 +166,8 @@ def learn_pieces(
     tokens = sorted({*alphabet, *(symbol for word in cut for symbol in word)}, key=lambda token: (len(token), token))
     if len(tokens) > vocab_size:
         raise ValueError(
-            f"vocab_size={vocab_size + len(SPECIAL)} has no room for {len(SPECIAL)} special tokens and {len(tokens)} "
-            "characters, each at a word's beginning and within words"
+            f"vocab_size leaves room for {vocab_size} pieces beside the special tokens, but the text has {len(tokens)} "
+            "characters, those at a word's beginning and those within words counted apart"
         )
     ids = {token: index for index, token in enumerate(tokens)}
     words, times = [[ids[symbol] for symbol in word] for word in cut], list(word_counts.values())
