@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import families
+from benchmarks import attention, families
 from benchmarks.board import Board, Results, console, tell
 from benchmarks.harness import THREADS, Competitor, Timing, Worker, race
 
@@ -173,6 +173,7 @@ BENCHMARKS: dict[str, Callable[[int], Results]] = {
     "llama": families.llama,
     "experts": families.experts,
     "loading": families.loading,
+    "long-attention": attention.long_attention,
 }
 
 
