@@ -151,7 +151,8 @@ class Transformer(nn.Module):
             src_is_causal, tgt_is_causal, memory_is_causal: the mask beside it is the causal one, which need not be
                 looked at then; without a mask, it is put there (torch asks for the mask too).
 
-        A query to which everything is hidden gets 0 from its attention, with gradients 0; torch gives NaN.
+        A query from which everything is hidden gets 0 from its attention, gradients 0. (So does torch's class today;
+        its `nn.MultiheadAttention`, asked for the weights, gives NaN.)
 
         Raises:
             ValueError, TypeError: for shapes and dtypes that do not fit, and for a mask that is said to be causal and
