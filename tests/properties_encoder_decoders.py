@@ -1,5 +1,6 @@
 """What holds for encoder-decoders: the source and its padding, the decoder's cache and causality, generation."""
 
+import copy
 import tempfile
 from typing import Any
 
@@ -234,6 +235,27 @@ def generation_alone_equals_in_a_batch(case: Declared) -> None:
             assert (together[row, len(alone) :] == case.config.pad_token_id).all()
 
 
+def targets_end_as_the_config_says(case: Declared) -> None:
+    """A target ends with the config's end token, then comes padding; a forced first or last token is there."""
+    model, x = build(case, torch.float32), case.inputs()["input_ids"]
+    free = model.generate(x, max_new_tokens=9)
+    pad, end = case.config.pad_token_id, int(free[0, 4])
+    model.config = copy.copy(case.config)
+    object.__setattr__(model.config, "eos_token_id", end)
+    place = int((free[0, 1:] == end).int().argmax()) + 1
+    for options in ({}, {"do_sample": True, "top_k": 1}):
+        got = model.generate(x, max_new_tokens=9, **options)[0]
+        assert torch.equal(got[: place + 1], free[0, : place + 1])
+        assert (got[place + 1 :] == pad).all()
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        object.__setattr__(model.config, name, 33)
+    for options in ({"max_new_tokens": 6}, {"max_length": 7}, {"max_new_tokens": 6, "num_beams": 3}):
+        got = model.generate(x, **options)
+        assert (got[:, 1] == 33).all(), options
+        whole = got[(got[:, 1:-1] != end).all(1)]  # those that did not end before
+        assert (whole[:, 6:] == 33).all(), options
+
+
 def samples_follow_the_distribution_of_a_whole_pass(case: Declared) -> None:
     """Every drawn token is what its number picks of the model's own distribution at its place, no cache in between."""
     model, x = build(case, torch.float32), case.inputs()["input_ids"][:2]
@@ -273,6 +295,7 @@ ENCODER_DECODER: list[Property] = [
     labels_alone_equal_hugging_face,
     generation_equals_hugging_face,
     generation_alone_equals_in_a_batch,
+    targets_end_as_the_config_says,
     samples_follow_the_distribution_of_a_whole_pass,
     streaming_gives_what_generate_gives,
 ]
