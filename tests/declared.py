@@ -3,6 +3,7 @@
 from declaration import Declared
 from declared_decoders import DECODERS
 from declared_encoder_decoders import ENCODER_DECODERS
+from declared_encoders import ENCODERS
 from declared_vision import VISION_MODELS
 
-DECLARED: list[Declared] = [*DECODERS, *ENCODER_DECODERS, *VISION_MODELS]
+DECLARED: list[Declared] = [*DECODERS, *ENCODERS, *ENCODER_DECODERS, *VISION_MODELS]

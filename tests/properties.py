@@ -66,13 +66,18 @@ def close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:
 def close_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float, what: str = "") -> None:
     """Each parameter's gradient, scaled by its own largest value.
 
-    A key's bias adds the same to all scores of a query, which softmax does not see: where no rotation follows, its
-    gradient is 0 but for rounding, and is scaled by that of the query's bias.
+    What adds the same to all scores of a softmax is not seen by it, and its gradient is 0 but for rounding. That of a
+    key's bias, where no rotation follows, is scaled by that of the query's bias; that of another bias, where it is a
+    hundred thousandth of its weight's, by that.
     """
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
-        beside = theirs[name.replace(".key.", ".query.")] if name.endswith("key.bias") else expected
-        scale = max(expected.abs().max().item(), beside.abs().max().item(), 1e-30)
+        scale = max(expected.abs().max().item(), 1e-30)
+        if name.endswith("key.bias"):
+            scale = max(scale, theirs[name.replace(".key.", ".query.")].abs().max().item())
+        elif name.endswith(".bias"):
+            weight = theirs.get(name.removesuffix("bias") + "weight", expected).abs().max().item()
+            scale = weight if scale < 1e-5 * weight else scale
         error = (ours[name].double() - expected.double()).abs().max().item() / scale
         assert error <= tolerance, f"{what}: gradient of {name} differs by {error:.2e}; allowed is {tolerance:.0e}"
 

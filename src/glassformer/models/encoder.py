@@ -128,11 +128,11 @@ class Encoder(nn.Module, Pretrained, ABC):
                 check_range("token_type_ids", token_type_ids, self.num_segments, of="the model")
 
 
-def inside(table: Table) -> Table:
-    """An encoder's table as its heads have it: each of ours under `encoder.`."""
+def inside(table: Table, name: str = "encoder") -> Table:
+    """A model's table as its heads have it: each of ours under `encoder.`, or another name."""
     return {
-        theirs: None if rule is None else f"encoder.{rule}" if isinstance(rule, str)
-        else replace(rule, ours=f"encoder.{rule.ours}")
+        theirs: None if rule is None else f"{name}.{rule}" if isinstance(rule, str)
+        else replace(rule, ours=f"{name}.{rule.ours}")
         for theirs, rule in table.items()
     }  # fmt: skip
 

@@ -54,8 +54,8 @@ class PreTrainingOutput(Output):
     """Of BERT as it was trained: the masked tokens' logits, and those of whether the second text follows the first."""
 
     loss: Float[Tensor, ""] | None = None
-    logits: Float[Tensor, "b t v"] | None = None
-    next_sentence_logits: Float[Tensor, "b n"] | None = None
+    prediction_logits: Float[Tensor, "b t v"] | None = None
+    seq_relationship_logits: Float[Tensor, "b n"] | None = None
 
 
 @dataclass
