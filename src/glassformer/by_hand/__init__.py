@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from glassformer.by_hand.models.bert_heads import BERTForMaskedLM, BERTForSequenceClassification
     from glassformer.by_hand.models.gpt2 import GPT2, GPT2Config
     from glassformer.by_hand.models.llama import Llama, LlamaConfig
+    from glassformer.by_hand.models.t5 import T5, T5Config
+    from glassformer.by_hand.models.transformer import TokenTransformer, TransformerConfig
     from glassformer.by_hand.ops.cross_entropy import cross_entropy
     from glassformer.by_hand.ops.mask import Mask
     from glassformer.by_hand.optimizers import AdamW, clip_gradients, cosine_schedule
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BERT",
     "GPT2",
+    "T5",
     "AdamW",
     "BERTConfig",
     "BERTForMaskedLM",
@@ -27,6 +30,9 @@ __all__ = [
     "Llama",
     "LlamaConfig",
     "Mask",
+    "T5Config",
+    "TokenTransformer",
+    "TransformerConfig",
     "clip_gradients",
     "cosine_schedule",
     "cross_entropy",
@@ -41,6 +47,8 @@ _HOME = {
     "models.bert_heads": ["BERTForMaskedLM", "BERTForSequenceClassification"],
     "models.gpt2": ["GPT2", "GPT2Config"],
     "models.llama": ["Llama", "LlamaConfig"],
+    "models.t5": ["T5", "T5Config"],
+    "models.transformer": ["TokenTransformer", "TransformerConfig"],
     "ops.cross_entropy": ["cross_entropy"],
     "ops.mask": ["Mask"],
     "generation": ["generate", "stream"],

@@ -124,9 +124,10 @@ def _weight_files(folder: Path) -> list[str]:
     return files
 
 
-# Causal masks, frequencies and places that old files carry; the head, where it is the embedding; its bias, twice.
+# Masks, frequencies and places that files carry; the embedding and the head, where they are one; their biases.
 _SAID_TWICE = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq", "lm_head.weight", ".position_ids",
-               "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.bias")  # fmt: skip
+               "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.bias",
+               ".embed_tokens.weight", ".embed_positions.weight", "final_logits_bias")  # fmt: skip
 
 
 def _short(name: str) -> str:

@@ -12,6 +12,12 @@ class Embedding(Module):
     def __init__(self, size: int, dim: int) -> None:
         self.weight = Parameter(np.zeros((size, dim), "f4"))
 
+    def shared(self) -> "Embedding":
+        """Another embedding with the same table: each remembers the ids that it was given, for its own backward."""
+        other = Embedding(0, 0)
+        other.weight = self.weight
+        return other
+
     def forward(self, ids: Array) -> Array:
         self._ids = ids
         return self.weight.data[ids]
