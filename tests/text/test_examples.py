@@ -8,7 +8,7 @@ import types
 import pytest
 
 from glassformer.text import load_examples, published
-from glassformer.text.examples import GENERATED
+from glassformer.text.examples import GENERATED, read_examples
 from glassformer.text.fields import FIELDS
 
 TEXT, TAGS, QUESTIONS, PAIRS = (
@@ -228,12 +228,21 @@ def test_labels_that_were_never_learned_are_refused(tmp_path):
         ("sentiment?train=many", ValueError, "'sentiment' has train=many; expected a number of examples"),
         ("", ValueError, "the name of the examples is empty"),
         ("none.csv", OSError, "cannot read none.csv: No such file"),
-        ("none.csv?lable=x", ValueError, r"has no option 'lable' \(did you mean 'label'\?\)"),
+        ("none.csv?lable=x", ValueError, r"is given lable=x, which is no option \(did you mean 'label'\?\)"),
     ],
 )
 def test_an_unknown_name_or_option_is_answered_with_the_nearest(source, kind, said):
     with pytest.raises(kind, match=said):
         load_examples(source, fields=TEXT)
+
+
+def test_every_example_can_be_read_whatever_its_part(tmp_path):
+    one = write(tmp_path / "a+b.csv", "text,label\nx,1\n")  # too little to be split
+    assert read_examples(one, fields=TEXT) == [{"text": "x", "label": "1"}]
+    more = write(tmp_path / "c.csv", "text,label\ny,2\n")
+    assert [each["text"] for each in read_examples(f"{one}?validation={more}", fields=TEXT)] == ["x", "y"]
+    assert len(read_examples("dates?train=9&validation=3", fields=PAIRS)) == 12
+    assert len(read_examples("dates?train=9&validation=3+numbers?train=5&validation=2", fields=PAIRS)) == 19
 
 
 @pytest.fixture

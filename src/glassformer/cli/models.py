@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -9,7 +10,6 @@ from glassformer.checkpoints.folders import read_json
 from glassformer.checkpoints.hub import resolve
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.models.catalog import from_pretrained
-from glassformer.models.language_model import LanguageModel
 from glassformer.parts import use_kernels
 from glassformer.text import Tokenizer, load_tokenizer
 from glassformer.training import Run, is_run, load_run
@@ -21,7 +21,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Opened:
     """A model and what belongs to it; `run` where it comes from a run folder."""
 
-    model: LanguageModel
+    model: Any  # a LanguageModel, an encoder with or without a head, an encoder-decoder
     folder: Path
     run: Run | None
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from glassformer.models.heads import QuestionAnswering
-from glassformer.prediction.batches import outputs, room_of
+from glassformer.prediction.batches import Track, outputs, room_of
 from glassformer.text import Tokenizer
 from glassformer.training.tasks.question_answering import best_span, windows
 from glassformer.training.tasks.task import special_ids
@@ -18,6 +18,7 @@ def predict_answers(
     stride: int = 128,
     max_answer: int = 30,
     batch_size: int = 16,
+    track: Track = iter,
 ) -> list[str]:
     """The best span of each context: of all windows, the one whose first and last token score highest together.
 
@@ -40,7 +41,8 @@ def predict_answers(
         rows += made
         owners += [number] * len(made)
     best: list[tuple[float, int, int]] = [(-float("inf"), 0, 0)] * len(questions_and_contexts)
-    for numbers, output in outputs(model, tokenizer, [(row[0], row[1]) for row in rows], batch_size) if rows else ():
+    inputs = [(row[0], row[1]) for row in rows]
+    for numbers, output in outputs(model, tokenizer, inputs, batch_size, track) if rows else ():
         starts, ends = output.start_logits.float().cpu(), output.end_logits.float().cpu()
         for number, start, end in zip(numbers, starts, ends, strict=True):
             best[owners[number]] = max(best[owners[number]], best_span(start, end, rows[number], max_answer))

@@ -1,6 +1,6 @@
 """Rows of ids through a model, those of about the same length together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from glassformer.text import Tokenizer
 from glassformer.training.batches import cut, padded, presence
 
 LONGEST = 512  # tokens, where a model knows no limit of its own
+Track = Callable[[Sequence[Any]], Iterable[Any]]  # goes through a list of batches, and may show how far it is
 
 
 def room_of(model: Any) -> int:
@@ -38,7 +39,11 @@ def by_length(rows: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]
 
 
 def outputs(
-    model: Any, tokenizer: Tokenizer, rows: Sequence[tuple[list[int], list[int]]], batch_size: int
+    model: Any,
+    tokenizer: Tokenizer,
+    rows: Sequence[tuple[list[int], list[int]]],
+    batch_size: int,
+    track: Track,
 ) -> Iterator[tuple[list[int], Any]]:
     """The model's outputs for rows of ids and their token types, batch by batch, with the numbers of the rows.
 
@@ -49,7 +54,7 @@ def outputs(
     pad = tokenizer.special.get("pad", 0)
     knows_types = getattr(getattr(model, "encoder", model), "num_segments", 1) > 1
     with predicting(model) as device:
-        for numbers in by_length([ids for ids, _ in rows], batch_size):
+        for numbers in track(by_length([ids for ids, _ in rows], batch_size)):
             ids = [rows[i][0] for i in numbers]
             inputs = {"input_ids": padded(ids, pad), "attention_mask": presence(ids)}
             if knows_types:

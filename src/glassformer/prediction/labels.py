@@ -5,7 +5,7 @@ from typing import Any
 
 from glassformer.models.heads import SequenceClassification, TokenClassification
 from glassformer.models.labels import num_classes, problem_of
-from glassformer.prediction.batches import outputs, room_of
+from glassformer.prediction.batches import Track, outputs, room_of
 from glassformer.text import Tokenizer
 from glassformer.text.loader import IGNORED
 from glassformer.training.tasks.tagging import tagged_row, word_encoder
@@ -18,7 +18,12 @@ def label_names(config: Any) -> tuple[str, ...]:
 
 
 def predict_classes(
-    model: SequenceClassification, tokenizer: Tokenizer, texts: Sequence[str], *, batch_size: int = 32
+    model: SequenceClassification,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    track: Track = iter,
 ) -> list[str]:
     """The most probable class of each text, of which the beginning counts where it is longer than the model reads.
 
@@ -30,14 +35,19 @@ def predict_classes(
     room, names = room_of(model) - sum(tokenizer.template.lengths()), label_names(model.config)
     rows = [tokenizer.template.around(tokenizer.encode(text)[:room]) for text in texts]
     found = [""] * len(rows)
-    for numbers, output in outputs(model, tokenizer, rows, batch_size):
+    for numbers, output in outputs(model, tokenizer, rows, batch_size, track):
         for number, best in zip(numbers, output.logits.argmax(-1).tolist(), strict=True):
             found[number] = names[best]
     return found
 
 
 def predict_tags(
-    model: TokenClassification, tokenizer: Tokenizer, token_lists: Sequence[Sequence[str]], *, batch_size: int = 32
+    model: TokenClassification,
+    tokenizer: Tokenizer,
+    token_lists: Sequence[Sequence[str]],
+    *,
+    batch_size: int = 32,
+    track: Track = iter,
 ) -> list[list[str]]:
     """The most probable tag of each word, read from its first token.
 
@@ -59,7 +69,7 @@ def predict_tags(
             places.append((sentence, done, firsts))
             done += len(firsts)
     found = [[""] * len(tokens) for tokens in token_lists]
-    for numbers, output in outputs(model, tokenizer, rows, batch_size) if rows else ():
+    for numbers, output in outputs(model, tokenizer, rows, batch_size, track) if rows else ():
         for number, best in zip(numbers, output.logits.argmax(-1).tolist(), strict=True):
             sentence, first, firsts = places[number]
             found[sentence][first : first + len(firsts)] = [names[best[place]] for place in firsts]

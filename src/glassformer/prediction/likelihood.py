@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from glassformer.metrics import perplexity
 from glassformer.models.language_model import LanguageModel
-from glassformer.prediction.batches import predicting
+from glassformer.prediction.batches import Track, predicting
 from glassformer.text.loader import IGNORED
 from glassformer.training.batches import padded
 
@@ -46,6 +46,7 @@ def text_likelihood(
     context: int,
     stride: int | None = None,
     batch_size: int = 16,
+    track: Track = iter,
 ) -> Likelihood:
     """Σ −log p(token | the tokens before it in its window), each token but the first predicted once.
 
@@ -68,7 +69,7 @@ def text_likelihood(
     rows = list(windows(len(ids), context, stride))
     nats, tokens = 0.0, 0
     with predicting(model) as device:
-        for some in (rows[start : start + batch_size] for start in range(0, len(rows), batch_size)):
+        for some in track([rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]):
             inputs = padded([ids[first:last] for first, last, _ in some], 0).to(device)
             targets = padded([new_targets(ids, *row) for row in some], IGNORED).to(device)
             counted = int((targets != IGNORED).sum())

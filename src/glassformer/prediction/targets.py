@@ -5,7 +5,7 @@ from typing import Any
 
 from glassformer.generation.text import prompt_ids
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
-from glassformer.prediction.batches import by_length, predicting
+from glassformer.prediction.batches import Track, by_length, predicting
 from glassformer.text import Tokenizer
 from glassformer.training.tasks.translation import written
 
@@ -16,6 +16,7 @@ def predict_targets(
     sources: Sequence[str],
     *,
     batch_size: int = 32,
+    track: Track = iter,
     prefix: str = "",
     **options: Any,
 ) -> list[str]:
@@ -38,7 +39,7 @@ def predict_targets(
         rows = [shortened(row, model.config.max_positions) for row in rows]
     found = [""] * len(rows)
     with predicting(model):
-        for numbers in by_length(rows, batch_size):
+        for numbers in track(by_length(rows, batch_size)):
             targets = model.generate([rows[i] for i in numbers], **options)
             for number, ids in zip(numbers, targets.tolist(), strict=True):
                 found[number] = written(tokenizer, ids)

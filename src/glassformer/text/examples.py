@@ -65,31 +65,56 @@ def load_examples(source: str, *, fields: tuple[str, ...], seed: int = 0) -> Exa
         FileNotFoundError, OSError: something is not there or cannot be read.
         ValueError: it is damaged, empty, lacks a column, or its two parts do not fit each other; says where.
     """
-    name = TOGETHER.get(source.partition("?")[0], source.partition("?")[0]) + "".join(source.partition("?")[1:])
-    if "+" in name and not Path(name).exists():
+    name = full_name(source)
+    if is_joined(name):
         parts = [load_examples(part, fields=fields, seed=seed) for part in name.split("+")]
         validation = [example for part in parts for example in part.validation]
         held = {key_of(example, fields) for example in validation}
         train = [example for part in parts for example in part.train if key_of(example, fields) not in held]
         return checked(Examples(source, fields, train, validation))
-    if not name.strip():
-        raise ValueError(f"the name of the examples is empty: give one of {', '.join(GENERATED)}, or a file")
     path, options = options_of(name)
     if path in GENERATED:
         return generated(path, options, fields, seed)
     validation_source = options.pop("validation", None)
-    unknown = next((key for key in options if key not in fields), None)
-    if unknown is not None:
-        near = did_you_mean(unknown, [*fields, "validation"])
-        raise ValueError(f"{source!r} has no option {unknown!r}{near}")
-    train_rows, validation_rows = found(path, fields, options)
+    rows, validation_rows = found(path, fields, options)
     if validation_source is not None:
         validation_rows = found(validation_source, fields, options)[0]
-    train = [example_of(row, fields, options) for row in train_rows]
+    train = [example_of(row, fields, options) for row in rows]
     if validation_rows is None:
         return checked(Examples(source, fields, *put_aside(train, source, fields, seed)))
     validation = [example_of(row, fields, options) for row in validation_rows]
     return checked(Examples(source, fields, train, validation))
+
+
+def read_examples(source: str, *, fields: tuple[str, ...], seed: int = 0) -> list[Example]:
+    """Every example that `source` names, in order, whatever part it would be in; of a file or of what is joined, too.
+
+    Raises as `load_examples` does; but a single example, or a single label, is enough here.
+    """
+    name = full_name(source)
+    if is_joined(name):
+        return [example for part in name.split("+") for example in read_examples(part, fields=fields, seed=seed)]
+    path, options = options_of(name)
+    if path in GENERATED:
+        loaded = generated(path, options, fields, seed)
+        return [*loaded.train, *loaded.validation]
+    second = options.pop("validation", None)
+    rows, more = found(path, fields, options)
+    rows = [*rows, *(more or ()), *(found(second, fields, options)[0] if second else ())]
+    return [example_of(row, fields, options) for row in rows]
+
+
+def full_name(source: str) -> str:
+    """The name, one for several sets at once written out. Raises ValueError where it is empty."""
+    if not source.strip():
+        raise ValueError(f"the name of the examples is empty: give one of {', '.join(GENERATED)}, or a file")
+    name, question_mark, options = source.partition("?")
+    return f"{TOGETHER.get(name, name)}{question_mark}{options}"
+
+
+def is_joined(name: str) -> bool:
+    """Whether a name is of several sources; a file may have a "+" in its name."""
+    return "+" in name and not Path(options_of(name)[0]).expanduser().exists()
 
 
 def options_of(name: str) -> tuple[str, dict[str, str]]:
@@ -119,7 +144,14 @@ def generated(name: str, options: Mapping[str, str], fields: tuple[str, ...], se
 
 
 def found(source: str, fields: tuple[str, ...], columns: dict[str, str]) -> tuple[list[Row], list[Row] | None]:
-    """The rows to train on, and those to validate on where the source says so; may say what its columns mean."""
+    """The rows to train on, and those to validate on where the source says so; may say what its columns mean.
+
+    Raises ValueError for columns of fields that there are not.
+    """
+    unknown = next((field for field in columns if field not in fields), None)
+    if unknown is not None:
+        near = did_you_mean(unknown, [*fields, "validation"])
+        raise ValueError(f"{source!r} is given {unknown}={columns[unknown]}, which is no option{near}")
     kind, _, rest = source.partition(":")
     if kind == "hf" and rest:
         return from_hub(rest)

@@ -107,9 +107,14 @@ def accumulate(job: Job, batch: Batch) -> Tensor:
 
 
 def autocast(job: Job) -> torch.autocast:
+    """As `products`, of a job."""
+    return products(job.recipe, job.device)
+
+
+def products(recipe: Recipe, device: torch.device) -> torch.autocast:
     """Products in bfloat16 where the recipe says so; parameters and sums stay in float32."""
-    dtype = PRECISIONS[job.recipe.training.precision]
-    return torch.autocast(job.device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+    dtype = PRECISIONS[recipe.training.precision]
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 def evaluate(job: Job, progress: Progress, clock: Clock) -> float:
@@ -135,21 +140,26 @@ def evaluate(job: Job, progress: Progress, clock: Clock) -> float:
     return loss
 
 
-@torch.no_grad()
 def measure(job: Job, *, final: bool) -> tuple[float, Measured]:
     """The mean loss over the counted validation targets, and what the task measures beside it."""
-    job.model.eval()
-    total, counted, limit, kept = 0.0, 0, job.recipe.evaluation.batches, []
-    for i, batch in enumerate(job.validation.batches()):
-        if limit is not None and i == limit:
-            break
-        with autocast(job):
-            output: Any = job.model(**batch.to(job.device).inputs)
-        total += output.loss.item() * batch.counted
-        counted += batch.counted
-        kept.append(job.validation.keep(batch, output))
-    with autocast(job):
-        return total / counted, job.validation.measure(job.model, total / counted, kept, final=final)
+    return validate(job.recipe, job.model, job.validation, job.device, final=final)
+
+
+def validate(
+    recipe: Recipe, model: Any, validation: Validation, device: torch.device, *, final: bool
+) -> tuple[float, Measured]:
+    """The same of any model and its validation data, by the recipe's precision and number of batches."""
+    model.eval()
+    total, counted, limit, kept = 0.0, 0, recipe.evaluation.batches, []
+    with torch.no_grad(), products(recipe, device):
+        for i, batch in enumerate(validation.batches()):
+            if limit is not None and i == limit:
+                break
+            output: Any = model(**batch.to(device).inputs)
+            total += output.loss.item() * batch.counted
+            counted += batch.counted
+            kept.append(validation.keep(batch, output))
+        return total / counted, validation.measure(model, total / counted, kept, final=final)
 
 
 def progressed(job: Job, progress: Progress, gradient_norm: float, tokens_per_second: float) -> Progressed:
