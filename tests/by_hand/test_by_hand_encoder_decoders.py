@@ -79,8 +79,8 @@ def test_logits_loss_and_every_gradient_equal_the_torch_model(name, padded):
 def test_gradients_equal_finite_differences(name):
     model = build(name)
     for key, parameter in model.named_parameters():
-        if isinstance(model, T5) and "query" in key:
-            parameter.data *= 0.1  # T5 divides no score: softmax would be too steep for differences
+        if isinstance(model, T5) and "norm" not in key:
+            parameter.data *= 0.4  # T5 divides no score: softmax would be too steep for differences
     target = model.shift_right(LABELS)
     model.backward(cross_entropy(model(SOURCE, PRESENT, target), LABELS)[1])
     arrays = {key: (parameter.data, parameter.grad) for key, parameter in model.named_parameters()}

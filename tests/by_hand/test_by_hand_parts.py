@@ -46,7 +46,7 @@ def test_constructors_take_a_subset_of_the_torch_arguments_in_their_order(name):
         return [(p.name, p.kind) for p in inspect.signature(kind).parameters.values()]
 
     ours, theirs = arguments(classes()[name]), arguments(getattr(glassformer.parts, name))
-    left_out = {"kernel", "device"}
+    left_out = {"kernel", "device", "window_size"}  # the mirror's cache keeps everything
     assert ours == [p for p in theirs if p in ours]
     assert {p[0] for p in theirs} - {p[0] for p in ours} <= left_out
 
