@@ -16,10 +16,8 @@ from glassformer.models.heads import (
     SequenceClassification,
     TokenClassification,
     Transform,
-    check_labels,
-    mean_cross_entropy,
 )
-from glassformer.models.labels import num_classes
+from glassformer.models.labels import check_labels, mean_cross_entropy, num_classes
 from glassformer.models.outputs import EncoderOutput, PreTrainingOutput
 from glassformer.ops.cross_entropy import CrossEntropyKernel, reference
 from glassformer.parts import ACTIVATIONS, LayerNorm, Linear, TiedLinear

@@ -5,14 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from glassformer.checkpoints.pretrained import Pretrained
-from glassformer.models.encoder import Encoder, counted_at_padding, looks
-from glassformer.models.labels import num_classes, problem_of
-from glassformer.models.language_model import check_range
+from glassformer.models.encoder import Encoder, counted_at_padding
+from glassformer.models.labels import check_classes, check_labels, classified, mean_cross_entropy, num_classes
 from glassformer.models.outputs import EncoderOutput, PredictionOutput, SpanOutput
 from glassformer.ops.cross_entropy import IGNORE, CrossEntropyKernel, reference
 from glassformer.parts import Embedding, LayerNorm, Linear
@@ -38,9 +36,9 @@ class Head(nn.Module, Pretrained, ABC):
 
         A pooler that the head wants and the encoder lacks is new too. Raises ValueError for another family's encoder.
         """
+        if type(encoder.config) is not (wanted := cls.config_table.config):
+            raise ValueError(f"{cls.__name__} is built of a {wanted.__name__}, which {type(encoder).__name__} has not")
         model = cls(replace(encoder.config, **changes))
-        if type(model.encoder) is not type(encoder):
-            raise ValueError(f"{cls.__name__} stands on {type(model.encoder).__name__}, not {type(encoder).__name__}")
         weight = next(encoder.parameters())
         model.to(weight.device, weight.dtype)
         wanted, given = model.encoder.state_dict(), encoder.state_dict()
@@ -149,21 +147,9 @@ class SequenceClassification(Head, ABC):
         class (b, n), or with "regression" numbers (b, n), or (b,) for one. A config that names no problem means
         regression where there is one class, else what the dtype of the labels says, as Hugging Face does.
         """
-        n = num_classes(self.config)
-        problem = problem_of(self.config, labels)
-        if labels is not None and problem == "single_label_classification":
-            check_labels(labels, (input_ids.shape[0],), n)
+        check_classes(labels, input_ids.shape[0], self.config)
         encoded = self.encoder(input_ids, attention_mask, token_type_ids)
-        logits = self.head(self.features(encoded, attention_mask))
-        if labels is None:
-            return PredictionOutput(logits=logits)
-        if problem == "single_label_classification":
-            return PredictionOutput(mean_cross_entropy(logits, labels), logits)
-        if labels.shape != logits.shape and not (n == 1 and labels.shape == logits.shape[:1]):
-            raise ValueError(f"labels have shape {tuple(labels.shape)}; expected {tuple(logits.shape)} for {problem}")
-        targets = labels.view_as(logits).to(logits.dtype)
-        loss = F.mse_loss if problem == "regression" else F.binary_cross_entropy_with_logits
-        return PredictionOutput(loss(logits, targets), logits)
+        return classified(self.head(self.features(encoded, attention_mask)), labels, self.config)
 
 
 class TokenClassification(Head, ABC):
@@ -228,20 +214,5 @@ def _answer(positions: Tensor | None, input_ids: Tensor) -> Tensor | None:
     if positions is None:
         return None
     positions = positions.masked_fill(positions >= input_ids.shape[1], IGNORE)
-    check_labels(positions, tuple(input_ids.shape[:1]), input_ids.shape[1])
+    check_labels(positions, tuple(input_ids.shape[:1]), input_ids.shape[1], name="an answer's positions", of="the text")
     return positions
-
-
-def mean_cross_entropy(logits: Float[Tensor, "*rows n"], labels: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:
-    """The mean over labels that are not −100; 0 where there is none."""
-    return reference(logits, nn.Identity(), labels)[0]
-
-
-def check_labels(labels: Tensor | None, shape: tuple[int, ...], size: int) -> None:
-    """Raise ValueError for labels of another shape, or outside 0 … size − 1 (and not −100)."""
-    if labels is None:
-        return
-    if tuple(labels.shape) != shape:
-        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected {shape}")
-    if looks(labels):
-        check_range("labels", labels, size, ignored=IGNORE, of="the head")

@@ -1,10 +1,16 @@
-"""How Hugging Face's configs write what a head tells apart, for every model with heads that classify."""
+"""What a head that classifies tells apart: how Hugging Face's configs write it, and the loss of labels that say it."""
 
 from typing import Any
 
-from torch import Tensor
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from glassformer.checkpoints.config import Compound, Values
+from glassformer.models.encoder import looks
+from glassformer.models.language_model import check_range
+from glassformer.models.outputs import PredictionOutput
+from glassformer.ops.cross_entropy import IGNORE, reference
 
 
 def load_labels(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -56,3 +62,38 @@ def problem_of(config: Any, labels: Tensor | None) -> str:
         return "regression"
     floats = labels is not None and labels.is_floating_point()
     return "multi_label_classification" if floats else "single_label_classification"
+
+
+def mean_cross_entropy(logits: Float[Tensor, "*rows n"], labels: Int[Tensor, "*rows"]) -> Float[Tensor, ""]:
+    """The mean over labels that are not −100; 0 where there is none."""
+    return reference(logits, nn.Identity(), labels)[0]
+
+
+def check_labels(
+    labels: Tensor | None, shape: tuple[int, ...], size: int, *, name: str = "labels", of: str = "the head"
+) -> None:
+    """Raise ValueError for labels of another shape, or outside 0 … size − 1 (and not −100)."""
+    if labels is None:
+        return
+    if tuple(labels.shape) != shape:
+        raise ValueError(f"{name} have shape {tuple(labels.shape)}; expected {shape}")
+    if looks(labels):
+        check_range(name, labels, size, ignored=IGNORE, of=of)
+
+
+def check_classes(labels: Tensor | None, batch_size: int, config: Any) -> None:
+    """Raise ValueError for labels that do not fit a batch or the classes of a sequence classifier."""
+    n, problem = num_classes(config), problem_of(config, labels)
+    if problem == "single_label_classification":
+        check_labels(labels, (batch_size,), n)
+    elif labels is not None and labels.shape != (batch_size, n) and (n > 1 or labels.shape != (batch_size,)):
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected {(batch_size, n)} for {problem}")
+
+
+def classified(logits: Float[Tensor, "b n"], labels: Tensor | None, config: Any) -> PredictionOutput:
+    """The logits of a sequence classifier, and its loss where there are labels."""
+    problem = problem_of(config, labels)
+    if labels is None or problem == "single_label_classification":
+        return PredictionOutput(None if labels is None else mean_cross_entropy(logits, labels), logits)
+    loss = F.mse_loss if problem == "regression" else F.binary_cross_entropy_with_logits
+    return PredictionOutput(loss(logits, labels.view_as(logits).to(logits.dtype)), logits)
