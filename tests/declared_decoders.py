@@ -184,6 +184,7 @@ DECODERS = [
         Mistral,
         MistralConfig(**_OURS, window_size=5, norm_eps=1e-6),
         _theirs("Mistral", sliding_window=5),
+        skips={"cache_truncates_and_reorders": "its cache forgets what no window reaches; see test_mistral_cache.py"},
     ),
     Declared(
         "mistral-no-window",

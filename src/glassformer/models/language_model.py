@@ -28,6 +28,7 @@ class LanguageModel(nn.Module, Pretrained, ABC):
     embed: Embedding
     head: nn.Module
     cross_entropy: CrossEntropyKernel
+    cache_window: int | None = None  # where no layer sees further back: the cache then holds two windows at most
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ class LanguageModel(nn.Module, Pretrained, ABC):
             raise ValueError(f"{type(self).__name__} has no max_positions; give the cache's capacity")
         return KeyValueCache(
             config.num_layers, batch_size, config.num_kv_heads, capacity, config.head_dim,
-            dtype=weight.dtype, device=weight.device,
+            window_size=self.cache_window, dtype=weight.dtype, device=weight.device,
         )  # fmt: skip
 
     @property
@@ -168,4 +169,6 @@ def positions_and_mask(
         return torch.arange(start, start + t, device=input_ids.device), Mask.causal()
     present = attention_mask != 0
     positions = (present.long().cumsum(-1) - 1).clamp(min=0)[:, -t:]
+    if isinstance(cache, KeyValueCache) and cache.held < cache.length:
+        present = present[:, -(cache.held + t) :]  # of the others it gives no keys
     return positions, Mask.causal() & Mask.padding(present)

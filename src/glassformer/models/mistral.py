@@ -134,6 +134,7 @@ class Mistral(LanguageModel):
     def __init__(self, config: MistralConfig) -> None:
         super().__init__()
         self.config = config
+        self.cache_window = config.window_size
         self.embed = Embedding(config.vocab_size, config.dim)
         self.rotary = Rotary(config.head_dim, base=config.rope_base, scaling=config.rope_scaling)
         self.blocks = nn.ModuleList(MistralBlock(config) for _ in range(config.num_layers))

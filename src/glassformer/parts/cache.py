@@ -21,7 +21,7 @@ class LayerCache:
     def append(
         self, k: Float[Tensor, "b g t k"], v: Float[Tensor, "b g t w"]
     ) -> tuple[Float[Tensor, "b g s k"], Float[Tensor, "b g s w"]]:
-        """Write `k` and `v` behind what is held; return everything, the new included. The length stays as it is.
+        """Write `k` and `v` behind what is held; return it, the new included. The length stays as it is.
 
         Gradients flow to the new ones; what was held is constant. Raises ValueError where they do not fit.
         """
@@ -29,14 +29,24 @@ class LayerCache:
         if (b, g, width) != (*self.key.shape[:2], self.key.shape[3]):
             raise ValueError(f"keys of shape {tuple(k.shape)} do not fit a cache of {tuple(self.key.shape)}")
         self.owner.require(t)
-        start = self.owner.length
-        end = start + t
+        start = self.owner.length - self.owner.first
+        end, seen = start + t, start - self.owner.held
+        if end > self.key.shape[2]:
+            return self._roll_on(self.key, k, seen, start), self._roll_on(self.value, v, seen, start)
         with torch.no_grad():
             self.key[:, :, start:end] = k
             self.value[:, :, start:end] = v
         if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
-            return torch.cat([self.key[:, :, :start], k], dim=2), torch.cat([self.value[:, :, :start], v], dim=2)
-        return self.key[:, :, :end], self.value[:, :, :end]
+            held = self.key[:, :, seen:start], self.value[:, :, seen:start]
+            return torch.cat([held[0], k], dim=2), torch.cat([held[1], v], dim=2)
+        return self.key[:, :, seen:end], self.value[:, :, seen:end]
+
+    def _roll_on(self, held: Tensor, new: Tensor, seen: int, start: int) -> Tensor:
+        """Begin the store anew with the last of what is held and new; `advance` does the owner's part."""
+        everything = torch.cat([held[:, :, :start], new], dim=2)
+        with torch.no_grad():
+            held[:, :, : self.owner.kept] = everything[:, :, -self.owner.kept :]
+        return everything[:, :, seen:]
 
     def remember(
         self, context: Float[Tensor, "r s c"], make: Callable[[], tuple[Tensor, Tensor]]
@@ -64,6 +74,10 @@ class KeyValueCache:
 
     The layers write; the model, which knows when a forward pass is over, calls `advance`. `value_dim` is the width of
     what is kept beside the keys, where it is not theirs.
+
+    With a `window_size` the layers need the last window_size − 1 tokens only, are given those, and there is room for
+    two windows: when it is used up, the last one and a half move to its beginning. Then one can truncate by half a
+    window, not to any length; and a forward pass that is broken off there leaves nothing to go on from, but 0 tokens.
     """
 
     def __init__(
@@ -75,14 +89,23 @@ class KeyValueCache:
         head_dim: int,
         *,
         value_dim: int | None = None,
+        window_size: int | None = None,
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
         value_dim = head_dim if value_dim is None else value_dim
         empty = partial(torch.zeros, dtype=dtype, device=device)
-        shape = (batch_size, num_kv_heads, capacity)
+        room = capacity if window_size is None else min(capacity, 2 * window_size)
+        shape = (batch_size, num_kv_heads, room)
         self.layers = [LayerCache(self, empty(*shape, head_dim), empty(*shape, value_dim)) for _ in range(num_layers)]
         self.capacity, self.length = capacity, 0
+        self.window_size, self.room, self.kept = window_size, room, room * 3 // 4
+        self.first = 0  # the place of the first token that the stores hold
+
+    @property
+    def held(self) -> int:
+        """How many tokens before the new ones the layers are given: all, or those that a window reaches."""
+        return self.length if self.window_size is None else min(self.length, self.window_size - 1)
 
     def require(self, t: int) -> None:
         """Raise ValueError unless `t` more tokens fit."""
@@ -95,21 +118,29 @@ class KeyValueCache:
         """Count the `t` tokens that the layers have just written."""
         self.require(t)
         self.length += t
+        if self.length - self.first > self.room:
+            self.first = self.length - self.kept
 
     def truncate(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
+        """Forget all but the first `length` tokens. Raises ValueError where their window is forgotten already."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot truncate to {length} tokens a cache that holds {self.length}")
-        self.length = length
+        if self.window_size is not None and 0 < length < min(length, self.window_size - 1) + self.first:
+            raise ValueError(
+                f"cannot truncate to {length} tokens a cache that holds {self.length} but keeps those from "
+                f"{self.first} on; a window of {self.window_size} reaches further back"
+            )
+        self.length, self.first = length, self.first if length else 0
 
     def reorder(self, rows: Int[Tensor, "b"]) -> None:
         """Row i becomes a copy of what was row `rows[i]`: beam search keeps some beams and drops others.
 
         What is kept of contexts stays where it is: rows only move among those that have the same one.
         """
+        end = self.length - self.first
         for layer in self.layers:
             for held in (layer.key, layer.value):
-                held[:, :, : self.length] = held[rows, :, : self.length]
+                held[:, :, :end] = held[rows, :, :end]
 
     @property
     def num_bytes(self) -> int:
