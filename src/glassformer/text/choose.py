@@ -11,7 +11,7 @@ from glassformer.text.bpe import BPETokenizer
 from glassformer.text.characters import ByteTokenizer, CharacterTokenizer
 from glassformer.text.fast import FastTokenizer
 from glassformer.text.piece_json import read_vocabulary
-from glassformer.text.sentencepiece import SentencePieceTokenizer, read_marian, read_sentencepiece
+from glassformer.text.sentencepiece import read_marian, read_sentencepiece
 from glassformer.text.special import TOKENIZER_CONFIG, read_config, token_names
 from glassformer.text.template import Template, begin_and_end
 from glassformer.text.tokenizer import END_OF_TEXT, FORMATS, Tokenizer
@@ -80,7 +80,7 @@ def load_tokenizer(folder: str | Path, *, fast: bool | None = None) -> Tokenizer
     config = read_config(folder)
     tokenizer = _read(folder, present[0], config, find_spec("tokenizers") is not None if fast is None else fast)
     tokenizer.config = config
-    if not isinstance(tokenizer, SentencePieceTokenizer) and {"add_bos_token", "add_eos_token"} & config.keys():
+    if present[0] == "vocab.json" and {"add_bos_token", "add_eos_token"} & config.keys():  # other files say it
         tokenizer.template = _said(tokenizer, config, folder)
     return tokenizer
 

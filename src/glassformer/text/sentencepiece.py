@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glassformer.text.special import family, read_object
+from glassformer.text.special import TOKENIZER_CONFIG, family, read_object
 from glassformer.text.template import Template, begin_and_end
 from glassformer.text.tokenizer import (
     Span,
@@ -17,12 +17,13 @@ from glassformer.text.tokenizer import (
     pattern_of,
 )
 
-# What stands around a text by the folder's tokenizer_class or model_type; bos and eos are said by add_bos_token and
-# add_eos_token where these are there.
-_SENTINELS = ("t5", "T5Tokenizer")
-_ENDS_WITH_EOS = (*_SENTINELS, "mt5", "umt5", "MT5Tokenizer")
-_BEGINS_WITH_BOS = ("llama", "mistral", "mixtral", "gemma", "gemma2", "LlamaTokenizer", "GemmaTokenizer")
-_PLAIN_CLASSES = ("PreTrainedTokenizer", "SentencePieceTokenizer")
+# Whose SentencePiece models are known, by the folder's model_type where it names no tokenizer_class.
+_CLASSES = {
+    "t5": "T5Tokenizer", "umt5": "T5Tokenizer", "mt5": "MT5Tokenizer", "gemma": "GemmaTokenizer",
+    "gemma2": "GemmaTokenizer", "llama": "LlamaTokenizer", "mistral": "LlamaTokenizer", "mixtral": "LlamaTokenizer",
+}  # fmt: skip
+_ENDS_WITH_EOS = ("T5Tokenizer", "MT5Tokenizer")
+_BEGINS_WITH_BOS = ("LlamaTokenizer", "GemmaTokenizer")  # unless add_bos_token says otherwise
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -36,6 +37,7 @@ class SentencePieceTokenizer(Tokenizer):
         ids: token -> id where that is not the model's own.
         added_tokens: token -> id; those that are special are found only where `encode` allows it.
         others: files that belong to the tokenizer and are saved with it.
+        kind: what `transformers` calls a tokenizer of this kind.
 
     Raises:
         ImportError: `sentencepiece` is not installed. ValueError: the bytes are no SentencePiece model.
@@ -51,9 +53,10 @@ class SentencePieceTokenizer(Tokenizer):
         template: Template | None = None,
         file_name: str = "spiece.model",
         others: Mapping[str, bytes] | None = None,
+        kind: str = "T5Tokenizer",
     ) -> None:
         self.inner, self._model = opened(model), model
-        self.file_name, self._others = file_name, dict(others or {})
+        self.file_name, self._others, self._kind = file_name, dict(others or {}), kind
         pieces = {self.inner.id_to_piece(index): index for index in range(self.inner.get_piece_size())}
         self._renumbered = ids is not None
         self.ids = dict(pieces if ids is None else ids)
@@ -65,6 +68,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._added = pattern_of({**self.added_tokens, **self.special_tokens})
         if self.unknown not in self.ids:
             raise ValueError(f"the vocabulary lacks {self.unknown!r}, the token for what it cannot say")
+        self.unknown_id = self.ids[self.unknown]
 
     @property
     def vocab_size(self) -> int:
@@ -82,8 +86,8 @@ class SentencePieceTokenizer(Tokenizer):
                 spans.append((start, start + len(part)))
                 continue
             found = self.inner.encode(part, return_type="offset_mapping")
-            unknown = self.ids[self.unknown]
-            ids += [self.ids.get(piece, unknown) for piece in found["pieces"]] if self._renumbered else found["ids"]
+            new = [self.ids.get(piece, self.unknown_id) for piece in found["pieces"]]
+            ids += new if self._renumbered else found["ids"]
             for index, (first, end) in zip(found["ids"], found["offsets"], strict=True):
                 while first < end - 1 and part[first].isspace():  # the space before a word
                     first += 1
@@ -123,6 +127,7 @@ class SentencePieceTokenizer(Tokenizer):
         return SentencePieceTokenizer(
             self._others["target.spm"], ids=ids, added_tokens=self.added_tokens, special_tokens=self.special_tokens,
             template=self.template, file_name="target.spm", others={**self._others, "source.spm": self._model},
+            kind=self._kind,
         )  # fmt: skip
 
     def to_json(self) -> str:
@@ -130,7 +135,8 @@ class SentencePieceTokenizer(Tokenizer):
         return json.dumps(self.ids | self.added_tokens, ensure_ascii=False, indent=1) + "\n"
 
     def files(self) -> dict[str, bytes]:
-        return {self.file_name: self._model, **self._others}
+        config = {TOKENIZER_CONFIG: self._config_file(self._kind)}
+        return {self.file_name: self._model, **self._others, **config}
 
 
 def opened(model: bytes) -> Any:
@@ -159,10 +165,11 @@ def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> SentencePieceTo
         ValueError: the file is damaged, or of a class whose texts are prepared in a way that is not implemented.
     """
     folder, model = path.parent, path.read_bytes()
-    kind = family(folder, config, (*_ENDS_WITH_EOS, *_BEGINS_WITH_BOS, *_PLAIN_CLASSES), path.name)
+    kind = family(folder, config, {**_CLASSES, **dict.fromkeys(_CLASSES.values())}, path.name)
+    kind = _CLASSES.get(kind or "", kind)
     try:
         inner = opened(model)
-        added, special = added_tokens(folder, config, inner.get_piece_size(), 100 if kind in _SENTINELS else 0)
+        added, special = added_tokens(folder, config, inner.get_piece_size(), 100 if kind == "T5Tokenizer" else 0)
         for index in range(inner.get_piece_size()):
             if inner.is_control(index) or inner.is_unknown(index):
                 special.setdefault(inner.id_to_piece(index), index)
@@ -175,6 +182,7 @@ def read_sentencepiece(path: Path, config: Mapping[str, Any]) -> SentencePieceTo
             template = begin_and_end(bos, names.get("eos") if config.get("add_eos_token") else None, special)
         return SentencePieceTokenizer(
             model, added_tokens=added, special_tokens=special, template=template, file_name=path.name,
+            kind=kind or "T5Tokenizer",
             others={name: (folder / name).read_bytes() for name in ("added_tokens.json",) if (folder / name).is_file()},
         )  # fmt: skip
     except ValueError as error:
@@ -201,7 +209,7 @@ def read_marian(folder: Path) -> SentencePieceTokenizer:
     try:
         return SentencePieceTokenizer(
             (folder / "source.spm").read_bytes(), ids=ids, added_tokens=languages, special_tokens=special,
-            template=template, file_name="source.spm",
+            template=template, file_name="source.spm", kind="MarianTokenizer",
             others={name: (folder / name).read_bytes() for name in names},
         )  # fmt: skip
     except ValueError as error:

@@ -171,9 +171,12 @@ class Tokenizer(ABC):
         """
         files = {self.file_name: self.to_json().encode()}
         if self.file_name == "tokenizer.json":
-            content = {"tokenizer_class": "PreTrainedTokenizerFast", **token_names(self), **self.config}
-            files[TOKENIZER_CONFIG] = (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+            files[TOKENIZER_CONFIG] = self._config_file("PreTrainedTokenizerFast")
         return files
+
+    def _config_file(self, tokenizer_class: str) -> bytes:
+        content = {"tokenizer_class": tokenizer_class, **token_names(self), **self.config}
+        return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
 
     def save(self, folder: str | Path) -> Path:
         """Writes the tokenizer into `folder`, atomically, and says where; `load_tokenizer(folder)` reads it.
