@@ -1,6 +1,7 @@
 """Plant the classic mistakes, one at a time, and ask that some property notices each of them."""
 
 import mutations_encoder_decoders  # noqa: F401 (declares its own)
+import mutations_encoders  # noqa: F401 (declares its own)
 import mutations_vision  # noqa: F401 (declares its own)
 import pytest
 from declared import DECLARED

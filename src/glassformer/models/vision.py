@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.config import Compound
 from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.models.encoder import looks
-from glassformer.models.labels import check_labels, mean_cross_entropy
-from glassformer.models.labels import load_labels
+from glassformer.models.labels import check_labels, load_labels, mean_cross_entropy
 from glassformer.models.outputs import EncoderOutput, PredictionOutput
 from glassformer.parts import Linear, PatchEmbedding
 
