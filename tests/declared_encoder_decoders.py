@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from declaration import SEQUENCE_TO_SEQUENCE, VOCAB, Declared
+from declaration import LENGTH, SEQUENCE_TO_SEQUENCE, VOCAB, Declared, Inputs, Kind, pad_text
+from torch import Generator
 
+from glassformer.models.bart import BART, BARTConfig
+from glassformer.models.bart_heads import BARTForSequenceClassification
 from glassformer.models.t5 import T5
 from glassformer.models.t5_config import T5Config
 from glassformer.models.transformer import TokenTransformer, TransformerConfig
@@ -65,7 +68,71 @@ def _like_bart(config: str, model: str, **changes: Any) -> Callable[[], Any]:
 _FORCED = {"samples_follow_the_distribution_of_a_whole_pass": "its last token is forced, not drawn"}
 
 
+END = 10  # where a text that is classified ends
+
+
+def _ended(config: Any, batch: int, generator: Generator) -> Inputs:
+    """Texts with one end each; no other id is it, nor becomes it when the tests exchange those at padding."""
+    ids = torch.randint(3, config.vocab_size - 7, (batch, LENGTH), generator=generator)
+    ids[:, END] = config.eos_token_id
+    return {"input_ids": ids, "labels": torch.arange(batch) % len(config.labels)}
+
+
+def _pad_behind_the_end(inputs: Inputs, places: slice) -> Inputs:
+    """The decoder reads all that stands before the end, padding or not, here as in their model."""
+    return pad_text(inputs, slice(END + 1, END + 4) if places.start == 0 and places.stop < LENGTH else places)
+
+
+ENDED = Kind("sequence classification at the end", _ended, _pad_behind_the_end)
+
 ENCODER_DECODERS = [
+    Declared(
+        "bart",
+        BART,
+        BARTConfig(**_OURS, forced_bos_token_id=0),
+        _like_bart("Bart", "BartForConditionalGeneration", forced_bos_token_id=0),
+        SEQUENCE_TO_SEQUENCE,
+        _FORCED,
+        spread=0.7,
+    ),
+    Declared(
+        "bart-scaled",
+        BART,
+        BARTConfig(
+            **_OURS,
+            scaled=True,
+            activation="relu",
+            hidden_dropout=0.1,
+            decoder_start_token_id=7,
+            forced_eos_token_id=None,
+        ),
+        _like_bart(
+            "Bart",
+            "BartForConditionalGeneration",
+            scale_embedding=True,
+            activation_function="relu",
+            activation_dropout=0.1,
+            decoder_start_token_id=7,
+            forced_eos_token_id=None,
+        ),
+        SEQUENCE_TO_SEQUENCE,
+        spread=0.7,
+    ),
+    Declared(
+        "bart-classes",
+        BARTForSequenceClassification,
+        BARTConfig(**_OURS, classifier_dropout=0.2, labels=("no", "maybe", "yes", "sure")),
+        _like_bart(
+            "Bart",
+            "BartForSequenceClassification",
+            classifier_dropout=0.2,
+            id2label=dict(enumerate(("no", "maybe", "yes", "sure"))),
+            label2id={"no": 0, "maybe": 1, "yes": 2, "sure": 3},
+        ),
+        ENDED,
+        {"tied_weights_stay_tied": "nothing of this head is tied"},
+        spread=0.7,
+    ),
     Declared(
         "transformer",
         TokenTransformer,

@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from glassformer.models.bart import BART, BARTConfig
+    from glassformer.models.bart_heads import BARTForSequenceClassification
     from glassformer.models.bert import BERT, BERTConfig
     from glassformer.models.bert_heads import (
         BERTForMaskedLM,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES",
+    "BART",
     "BERT",
     "CONFIGS",
     "GPT",
@@ -77,6 +80,8 @@ __all__ = [
     "MODELS",
     "MPT",
     "T5",
+    "BARTConfig",
+    "BARTForSequenceClassification",
     "BERTConfig",
     "BERTForMaskedLM",
     "BERTForNextSentencePrediction",
@@ -137,6 +142,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    **dict.fromkeys(("BART", "BARTConfig"), "bart"),
+    "BARTForSequenceClassification": "bart_heads",
     "SequenceToSequenceModel": "sequence_to_sequence",
     "T5": "t5",
     "T5Config": "t5_config",

@@ -10,6 +10,8 @@ import torch
 from glassformer.checkpoints.pretrained import Pretrained, load_folder
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.models import (
+    bart,
+    bart_heads,
     bert,
     bert_heads,
     deepseek,
@@ -50,6 +52,7 @@ MODELS: dict[str, type[Pretrained]] = {
     "modernbert": modernbert.ModernBERT,
     "t5": t5.T5,
     "transformer": transformer.TokenTransformer,
+    "bart": bart.BART,
     "vit": vit.ViT,
     "swin": swin.Swin,
 }
@@ -57,6 +60,7 @@ MODELS: dict[str, type[Pretrained]] = {
 
 HEADS: Mapping[str, Mapping[str, type[Pretrained]]] = {
     "bert": bert_heads.HEADS,
+    "bart": bart_heads.HEADS,
     "roberta": roberta.HEADS,
     "distilbert": distilbert.HEADS,
     "modernbert": modernbert_heads.HEADS,
@@ -95,6 +99,8 @@ CONFIGS: dict[str, Any] = {
     **t5_config.SIZES,
     "transformer": transformer.TransformerConfig(),
     **transformer.SIZES,
+    "bart": bart.BARTConfig(),
+    **bart.SIZES,
     "vit": vit.ViTConfig(),
     **vit.SIZES,
     "swin": swin.SwinConfig(),

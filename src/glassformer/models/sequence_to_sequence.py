@@ -88,7 +88,7 @@ class SequenceToSequenceModel(nn.Module, Pretrained, ABC):
             ValueError, TypeError: for ids outside the vocabulary, wrong shapes or dtypes, too many positions, no source
             or two, and no target.
         """
-        self._check_source(input_ids, attention_mask, encoder_output)
+        self.check_source(input_ids, attention_mask, encoder_output)
         if labels is not None:
             self._check_ids("labels", labels, ignored=IGNORE)
         if decoder_input_ids is None:
@@ -171,7 +171,8 @@ class SequenceToSequenceModel(nn.Module, Pretrained, ABC):
         if self.has_position_table and length > limit:
             raise ValueError(f"{length} tokens of {name} do not fit into the model's {limit} positions; shorten it")
 
-    def _check_source(self, ids: Tensor | None, mask: Tensor | None, encoder_output: Tensor | None) -> None:
+    def check_source(self, ids: Tensor | None, mask: Tensor | None, encoder_output: Tensor | None = None) -> None:
+        """Raise ValueError or TypeError for what is no source, or two."""
         if (ids is None) == (encoder_output is None):
             both = "neither input_ids nor an encoder_output is" if ids is None else "input_ids and encoder_output are"
             raise ValueError(f"{both} given; give the source as one of the two")

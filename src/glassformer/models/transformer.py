@@ -76,6 +76,18 @@ def same(theirs: tuple[str, ...], ours: str, default: int) -> Compound:
     return Compound(theirs, (ours,), load, lambda config: dict.fromkeys(theirs, getattr(config, ours)))
 
 
+def fixed_unwritten(**values: Any) -> Compound:
+    """What old files may say of a model that is built one way only: it must be this, and is not written."""
+
+    def load(attributes: dict[str, Any]) -> dict[str, Any]:
+        for name, value in attributes.items():
+            if value != values[name]:
+                raise ValueError(f"config.json has {name}={value!r}; only {values[name]!r} is implemented")
+        return {}
+
+    return Compound(tuple(values), (), load, lambda config: {})
+
+
 BOTH_HEADS = "encoder_attention_heads", "decoder_attention_heads"
 BOTH_WIDTHS = "encoder_ffn_dim", "decoder_ffn_dim"
 
@@ -98,6 +110,8 @@ NAMES: dict[str, str | Values] = {
 FIXED = {"is_encoder_decoder": True, "tie_word_embeddings": True, "encoder_layerdrop": 0.0, "decoder_layerdrop": 0.0}
 # What old files say beside: the number of encoder layers again, how weights were drawn, how their classes ran.
 IGNORED = {"num_hidden_layers", "init_std", "output_past", "_num_labels", "classif_dropout", "classifier_dropout"}
+# Rows that positions of their first classes had beside; the bias of the logits, which the files hold in any case.
+MARIAN_IGNORED = {"extra_pos_embeddings", "add_bias_logits"}
 
 CONFIG_TABLE = ConfigTable(
     config=TransformerConfig,
@@ -109,9 +123,11 @@ CONFIG_TABLE = ConfigTable(
               "attention_dropout": 0.0, "activation_dropout": 0.0, "decoder_start_token_id": 58_100,
               "pad_token_id": 58_100, "eos_token_id": 0, "forced_eos_token_id": 0},
     fixed=FIXED | {"share_encoder_decoder_embeddings": True},
-    ignored=IGNORED,
+    ignored=IGNORED | MARIAN_IGNORED,
     compounds=(same(("vocab_size", "decoder_vocab_size"), "vocab_size", 58_101), same(BOTH_HEADS, "num_heads", 16),
-               same(BOTH_WIDTHS, "hidden_dim", 4096)),
+               same(BOTH_WIDTHS, "hidden_dim", 4096),
+               fixed_unwritten(normalize_before=False, normalize_embedding=False, add_final_layer_norm=False,
+                               static_position_embeddings=True)),
 )  # fmt: skip
 
 BLOCKS: Table = {  # the names in Hugging Face's files
