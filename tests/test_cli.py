@@ -15,7 +15,8 @@ import torch
 from glassformer import cli
 from glassformer.cli import main
 from glassformer.models.gpt2 import GPT2, GPT2Config
-from glassformer.text import CharacterTokenizer
+from glassformer.text import BPETokenizer, CharacterTokenizer, load_tokenizer
+from glassformer.text.template import begin_and_end
 
 TEXT = "the cat sat on the mat and looked at the moon.\n" * 60
 SMALL = ["--model.dim=16", "--model.num-layers=1", "--model.num-heads=2", "--model.max-positions=32",
@@ -182,6 +183,81 @@ def test_convert_writes_what_transformers_opens(
     said(capsys, "convert", tmp_path / "a", tmp_path / "b", "--dtype", "bfloat16")
     assert GPT2.from_pretrained(tmp_path / "b").embed.weight.dtype == torch.bfloat16
     assert len(said(capsys, "generate", "--model", tmp_path / "b", "--max-new-tokens", 3)) > 0
+
+
+@pytest.fixture
+def chat_folder(tmp_path: Path) -> Path:
+    """A model that was trained on conversations, as far as its folder says."""
+    torch.manual_seed(0)
+    tokenizer = BPETokenizer.train(TEXT, 280, special_tokens=["<s>", "</s>", "<user>", "<pad>"])
+    model = GPT2(GPT2Config(vocab_size=280, max_positions=64, dim=16, num_layers=1, num_heads=2))
+    special = {"bos_token_id": tokenizer.special["bos"], "eos_token_id": [5, tokenizer.special["eos"]]}
+    model.save_pretrained(tmp_path / "chat", special_tokens=special)
+    tokenizer.save(tmp_path / "chat")
+    (tmp_path / "chat" / "chat_template.jinja").write_text(
+        "{{ bos_token }}{% for m in messages %}"
+        "{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
+        "<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}\n{% endif %}"
+    )
+    (tmp_path / "chat" / "generation_config.json").write_text('{"eos_token_id": 7, "temperature": 0.5}')
+    return tmp_path / "chat"
+
+
+def test_generate_answers_in_a_conversation_by_the_folders_template(chat_folder: Path, capsys) -> None:
+    options = ("generate", "--model", chat_folder, "--max-new-tokens", 9, "--temperature", 0)
+    tokenizer, model = load_tokenizer(chat_folder), GPT2.from_pretrained(chat_folder)
+    for more, rendered in [
+        (("--chat", "the cat"), "<s><user>the cat"),
+        (("--chat", "the cat", "--system", "sit"), "<s><system>sit<user>the cat"),
+    ]:
+        ids = tokenizer.encode(rendered, allow_special=True)
+        assert ids[0] == tokenizer.special["bos"]
+        expected = tokenizer.decode(model.generate(ids, max_new_tokens=9, eos_token_id=7)[0, len(ids) :])
+        assert said(capsys, *options, *more) == expected + "\n"
+    ids = tokenizer.encode("<s><user>the cat", allow_special=True)
+    found = model.generate(ids, max_new_tokens=9, eos_token_id=7, num_beams=2)[0, len(ids) :]
+    assert said(capsys, *options, "--chat", "the cat", "--num-beams", 2) == tokenizer.decode(found) + "\n"
+
+
+def test_a_conversation_that_cannot_be_had_is_said(chat_folder: Path, model_folder: Path, capsys) -> None:
+    for model, options, fault in [
+        (model_folder, ["--chat", "Hi"], "carries no chat template"),
+        (chat_folder, ["--chat", "Hi", "--prompt", "Hi"], "--prompt and --chat are given"),
+        (chat_folder, ["--system", "Hi"], "--system 'Hi' has no effect without --chat"),
+    ]:
+        assert main(["generate", "--model", str(model), *options]) == 2
+        assert fault in capsys.readouterr().err
+
+
+def test_a_prompt_begins_as_the_tokenizer_says(chat_folder: Path, capsys) -> None:
+    content = json.loads((chat_folder / "tokenizer.json").read_text())
+    plain = load_tokenizer(chat_folder)
+    content["post_processor"] = begin_and_end("<s>", None, plain.special_tokens).to_json()
+    (chat_folder / "tokenizer.json").write_text(json.dumps(content))
+    ids, model = [plain.special["bos"], *plain.encode("the cat")], GPT2.from_pretrained(chat_folder)
+    expected = plain.decode(model.generate(ids, max_new_tokens=9, eos_token_id=7)[0, len(ids) :])
+    options = ("generate", "--model", chat_folder, "--max-new-tokens", 9, "--temperature", 0, "--prompt", "the cat")
+    assert said(capsys, *options) == f"the cat{expected}\n"
+
+
+def test_a_tokenizer_that_knows_more_ids_than_the_model_is_named(chat_folder: Path, capsys) -> None:
+    GPT2(GPT2Config(vocab_size=279, max_positions=64, dim=16, num_layers=1, num_heads=2)).save_pretrained(chat_folder)
+    for options in (["--prompt", "Hi"], ["--prompt", "Hi", "--num-beams", "2"], ["--chat", "Hi"]):
+        assert main(["generate", "--model", str(chat_folder), *options]) == 2
+        assert "the tokenizer has 280 ids and the model 279" in capsys.readouterr().err
+
+
+def test_convert_keeps_the_tokenizers_files_and_the_special_tokens(chat_folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "vocab.txt").write_text("of an earlier model")
+    said(capsys, "convert", chat_folder, tmp_path / "new", "--overwrite")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
+        assert (tmp_path / "new" / name).read_bytes() == (chat_folder / name).read_bytes()
+    assert not (tmp_path / "new" / "vocab.txt").exists()
+    config = json.loads((tmp_path / "new" / "config.json").read_text())
+    special = load_tokenizer(chat_folder).special
+    assert config["eos_token_id"] == [5, special["eos"]]
+    assert (config["bos_token_id"], config["pad_token_id"]) == (special["bos"], special["pad"])
 
 
 def test_convert_overwrites_nothing_unless_told(model_folder: Path, tmp_path: Path, capsys) -> None:

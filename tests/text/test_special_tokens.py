@@ -144,10 +144,10 @@ def test_damaged_vocabularies_are_named(tmp_path):
             load_tokenizer(tmp_path / name)
     write_vocabulary(tmp_path / "f", "GPT-2", {})
     (tmp_path / "f" / "merges.txt").write_text("a b c\n")
-    with pytest.raises(ValueError, match="a line of merges.txt is 'a b c'"):
+    with pytest.raises(ValueError, match=r"a line of merges\.txt is 'a b c'"):
         load_tokenizer(tmp_path / "f")
     (tmp_path / "f" / "merges.txt").unlink()
-    with pytest.raises(ValueError, match="but no merges.txt"):
+    with pytest.raises(ValueError, match=r"but no merges\.txt"):
         load_tokenizer(tmp_path / "f")
 
 

@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections import Counter
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -103,7 +104,7 @@ def test_offsets_point_into_the_text_as_it_was_given():
     marks = ["".join(text[start:end]) for start, end in spans if text[start:end] in (",", "[MASK]", "漢", "字")]
     assert marks == [",", "[MASK]", "漢", "字"]
     inside = spans[1:-1]
-    assert all(before[1] <= after[0] for before, after in zip(inside, inside[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(inside))
 
 
 def test_streamed_pieces_joined_equal_the_decoded_text():
@@ -119,7 +120,7 @@ def merged_one_by_one(words: Counter, vocab_size: int) -> set[str]:
     while len(tokens) < vocab_size:
         counts = Counter()
         for word, row in rows.items():
-            for pair in zip(row, row[1:], strict=False):
+            for pair in pairwise(row):
                 counts[pair] += words[word]
         best = counts.most_common(2)
         if not best or best[0][1] < 2 or (len(best) > 1 and best[1][1] == best[0][1]):  # a tie: either may come first
