@@ -11,7 +11,8 @@ from declared_decoders import DECODERS
 from properties import build, redraw
 from properties_decoders import ids
 
-from glassformer.export import export_onnx
+from glassformer.cli import main
+from glassformer.export import export_onnx, onnx_difference
 from glassformer.models.bigram import Bigram, BigramConfig
 from glassformer.models.catalog import create_model
 from glassformer.models.t5 import T5, T5Config
@@ -87,6 +88,7 @@ def test_an_encoder_exported_reads_padded_texts_of_any_length(head: str | None, 
         assert np.abs(value[real] - wanted[real]).max() < 1e-5 * np.abs(wanted).max(), name
 
 
+@pytest.mark.usefixtures("no_shape_checks")  # the cache of an exported program is another kind
 def test_an_encoder_decoder_exported_writes_what_generate_writes(tmp_path: Path) -> None:
     shape = dict(vocab_size=61, dim=32, num_encoder_layers=2, num_heads=4, head_dim=8, hidden_dim=56)
     model = redraw(T5(T5Config(**shape))).eval()
@@ -114,6 +116,7 @@ def test_an_encoder_decoder_exported_writes_what_generate_writes(tmp_path: Path)
     running = np.cumsum(tokens[:, :-1] == 60, 1) == 0  # what follows an end is padding there
     assert (tokens[:, 1:] == expected[:, 1:])[running].all()
     assert len(np.unique(expected[:, 1:])) > 2
+    assert onnx_difference(model, tmp_path) < 1e-5
 
 
 def test_exporting_leaves_the_model_and_the_folder_as_they_were(tmp_path: Path) -> None:
@@ -124,6 +127,16 @@ def test_exporting_leaves_the_model_and_the_folder_as_they_were(tmp_path: Path) 
     assert model.training
     assert [(type(module), getattr(module, "kernel", None)) for module in model.modules()] == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "notes.txt"]
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_the_command_line_exports_beside_the_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    CASES["gpt2"].build().save_pretrained(tmp_path / "model")
+    assert main(["convert", str(tmp_path / "model"), str(tmp_path / "onnx"), "--onnx"]) == 0
+    said = capsys.readouterr().out
+    assert "model.onnx: " in said
+    assert float(said.split("differ from ours by ")[1].split()[0]) < 1e-5
+    assert (tmp_path / "onnx" / "model.safetensors").is_file()
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ class Convert:
     """weights beyond this are written as several files"""
     overwrite: bool = False
     """write into a folder that holds something already"""
+    onnx: bool = False
+    """write ONNX files beside the weights, for ONNX Runtime and others"""
 
 
 def run(options: Convert, _: list[str]) -> None:
@@ -41,6 +43,10 @@ def run(options: Convert, _: list[str]) -> None:
         raise FileExistsError(f"{target} holds something already; give an empty folder, or --overwrite")
     if not options.max_shard_gb > 0:
         raise ValueError(f"--max-shard-gb is {options.max_shard_gb}; expected more than 0")
+    if options.onnx:
+        from glassformer.export.onnx import require_onnx
+
+        require_onnx()  # before anything is written
     opened = open_model(options.source, dtype=options.dtype, device="cpu")
     if target.exists() and target.samefile(opened.folder):
         raise ValueError(f"{target} is the source itself; give another folder")
@@ -55,6 +61,20 @@ def run(options: Convert, _: list[str]) -> None:
     named = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the source has none"
     print(f"{target}: {type(opened.model).__name__}, {opened.model.num_parameters:,} parameters, "
           f"{str(weight.dtype).removeprefix('torch.')}, {named}")  # fmt: skip
+    if options.onnx:
+        write_onnx(opened.model, target)
+
+
+def write_onnx(model: Any, target: Path) -> None:
+    """Export the model, and say how near ONNX Runtime comes to it."""
+    from importlib.util import find_spec
+
+    from glassformer.export import export_onnx, onnx_difference
+
+    for path in export_onnx(model, target):
+        print(f"{path}: {path.stat().st_size:,} bytes")
+    if find_spec("onnxruntime") is not None:
+        print(f"ONNX Runtime's outputs differ from ours by {onnx_difference(model, target):.0e} of the largest value")
 
 
 def tokenizer_of(opened: "Opened") -> "Tokenizer | None":

@@ -1,5 +1,5 @@
 """Models as programs that run elsewhere: ONNX."""
 
-from glassformer.export.onnx import export_onnx
+from glassformer.export.onnx import export_onnx, onnx_difference
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "onnx_difference"]

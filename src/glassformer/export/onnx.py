@@ -62,6 +62,27 @@ def export_onnx(model: nn.Module, folder: str | os.PathLike[str]) -> list[Path]:
     return [folder / part.file for part in parts]
 
 
+def onnx_difference(model: nn.Module, folder: str | os.PathLike[str]) -> float:
+    """How far ONNX Runtime's outputs from the model's files lie from the model's own, in units of their largest value.
+
+    Each program is run on the example that it was exported with. Raises ImportError where onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError("running ONNX files needs onnxruntime: pip install 'glassformer[onnx]'") from error
+    largest = 0.0
+    with plain(model), torch.no_grad():
+        for part in programs(model):
+            session = onnxruntime.InferenceSession(Path(folder) / part.file, providers=["CPUExecutionProvider"])
+            wanted = part.function(*(tensor for _, tensor, _ in part.inputs))
+            found = session.run(None, {name: tensor.numpy() for name, tensor, _ in part.inputs})
+            for ours, theirs in zip([wanted] if isinstance(wanted, Tensor) else wanted, found, strict=True):
+                error = (ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(min=1e-30)
+                largest = max(largest, error.item())
+    return largest
+
+
 def require_onnx() -> None:
     """Raise ImportError, saying what to install, where the exporter is not there."""
     try:
