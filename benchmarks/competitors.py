@@ -30,7 +30,8 @@ def _training(model: Any, loss: Callable[[], Any], bf16: bool, steps: int) -> Sa
     import torch
 
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
     def sample() -> float:
         for _ in range(steps):
@@ -38,7 +39,7 @@ def _training(model: Any, loss: Callable[[], Any], bf16: bool, steps: int) -> Sa
             with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
                 value = loss()
             value.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
         return value.item()
 

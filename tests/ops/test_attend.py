@@ -443,3 +443,19 @@ def test_packed_documents_have_no_scores_between_them(kernel: str, monkeypatch: 
     close(out, expected, 1e-14)
     for ours, theirs in zip(gradients, expected_gradients, strict=True):
         close(ours, theirs, 1e-13)
+
+
+def test_the_causal_mask_that_inference_left_behind_serves_training_and_other_dtypes() -> None:
+    options = dict(mask=Mask.causal(), score_bias=None, scale=0.5, dropout=0.0)
+    for dtype, bound in ((torch.float32, 1e-6), (torch.float64, 1e-14), (torch.float32, 1e-6)):
+        q, k, v = (torch.randn(2, 3, 17, 8, dtype=dtype) for _ in range(3))
+        with torch.inference_mode():
+            before, _ = ATTEND["products"](q, k, v, **options)  # pyright: ignore[reportArgumentType]
+        q.requires_grad_()
+        out, _ = ATTEND["products"](q, k, v, **options)  # pyright: ignore[reportArgumentType]
+        out.sum().backward()
+        expected, _ = ATTEND["reference"](q, k, v, **options)  # pyright: ignore[reportArgumentType]
+        for got in (before, out):
+            torch.testing.assert_close(got.clone(), expected, rtol=0, atol=bound * float(expected.detach().abs().max()))
+        (dq,) = torch.autograd.grad(expected.sum(), q)
+        torch.testing.assert_close(q.grad, dq, rtol=0, atol=10 * bound * float(dq.abs().max()))

@@ -7,6 +7,7 @@ place. The weights are all that the backward pass needs besides q, k and v:
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -60,6 +61,8 @@ def _folded(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _added(mask: Mask, score_bias: Tensor | None, t: int, s: int, q: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """What is added to the scores: the bias, and −∞ where a key is hidden; and the queries that see nothing."""
+    if mask.is_causal and score_bias is None and t > 1 and not traced():
+        return _causal(t, s, q.device, q.dtype), None
     visible, blind = mask.opened(t, s, q.device)
     if visible is None:
         return score_bias, blind
@@ -67,6 +70,15 @@ def _added(mask: Mask, score_bias: Tensor | None, t: int, s: int, q: Tensor) -> 
         return score_bias.masked_fill(~visible, -torch.inf), blind
 
     return mask.keep(("additive", t, s, q.device, q.dtype), lambda: _additive(visible, q.dtype)), blind
+
+
+@lru_cache(maxsize=1)
+def _causal(t: int, s: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A causal mask is the same at every step of a training: the latest is kept."""
+    with torch.inference_mode(False):
+        visible = Mask.causal().visible(t, s, device)
+        assert visible is not None  # t > 1: some query has a key behind it
+        return _additive(visible, dtype)
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
