@@ -265,3 +265,20 @@ def test_the_logits_are_never_whole() -> None:
     with Largest() as largest:
         run(reference, hidden, head, targets)
     assert largest.numel == 40 * V
+
+
+@pytest.mark.parametrize("counted", [6, 40])
+def test_chunked_computes_no_logits_of_rows_that_do_not_count(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hidden, _), head, seen = some_rows(40), some_head(), []
+    targets = torch.arange(40) % V
+    targets[torch.randperm(40, generator=torch.Generator().manual_seed(0))[counted:]] = cross_entropy_chunked.IGNORE
+    right = cross_entropy_chunked._losses_then_dz
+    monkeypatch.setattr(
+        cross_entropy_chunked, "_losses_then_dz", lambda z, at: [right(z, at), seen.append(z.shape[0])][0]
+    )
+    loss, gradients = run(chunked, hidden, head, targets)
+    assert sum(seen) == counted
+    expected, expected_gradients = run(reference, hidden, head, targets)
+    close(loss, expected, 1e-14)
+    for ours, theirs in zip(gradients, expected_gradients, strict=True):
+        close(ours, theirs, 1e-13)
