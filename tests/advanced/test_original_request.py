@@ -50,6 +50,7 @@ from glassformer.advanced.attention_mechanisms import (
 )
 from glassformer.models import GPT
 from glassformer.parts import Rotary
+from glassformer.transformer import Transformer
 
 BERT = dict(vocab_size=50, max_positions=16, dim=24, num_layers=2, num_heads=3, hidden_dim=40)
 
@@ -217,6 +218,16 @@ def test_t5_has_a_loss_and_generates() -> None:
     alone = t5(input_ids[1:, :5], decoder_input_ids[1:])["logits"]
     assert torch.allclose(t5(input_ids, decoder_input_ids, present)["logits"][1:], alone, atol=1e-5)
     assert t5.generate(input_ids, max_new_tokens=4).shape[0] == 2
+
+
+def test_transformer_takes_sequences_before_batches_as_torch_s_does() -> None:
+    model = Transformer(d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048,
+                        dropout=0.1)  # fmt: skip
+    src, tgt = torch.randn(7, 2, 512), torch.randn(5, 2, 512)
+    out = model(src, tgt)
+    assert out.shape == (5, 2, 512)
+    alone = model.eval()(src[:, :1], tgt[:, :1])
+    assert torch.allclose(model(src, tgt)[:, :1], alone, atol=1e-5), "the second size is the batch"
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------

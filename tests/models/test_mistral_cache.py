@@ -61,6 +61,16 @@ def test_its_room_is_two_windows_whatever_the_capacity() -> None:
         mistral(ids(1)[:, :8], cache=mistral.new_cache(1, 7))
 
 
+@torch.no_grad()
+def test_a_layer_is_given_what_the_window_reaches_and_no_more() -> None:
+    mistral, x = model(), ids()
+    cache, given = mistral.new_cache(3), []
+    right = mistral.blocks[0].attention.kernel
+    mistral.blocks[0].attention.kernel = lambda q, k, v, **o: given.append(k.shape[2]) or right(q, k, v, **o)
+    decoded(mistral, x, cache, [4, 1, 1, 1, 9, 30, 1, 1], None)
+    assert given == [4, 5, 6, 6, 14, 35, 6, 6]
+
+
 def test_gradients_reach_the_new_tokens_as_with_a_cache_of_everything() -> None:
     mistral, x = model(), ids()
     found = []

@@ -64,6 +64,15 @@ def test_a_size_seen_before_changes_nothing_for_the_next() -> None:
         assert torch.equal(model(large[:1]).logits, model(large[:1]).logits)
 
 
+def test_masks_that_inference_left_behind_do_not_stop_training() -> None:
+    model, pictures = small(), torch.randn(2, 3, 32, 40)
+    with torch.inference_mode():
+        before = model(pictures).logits
+    after = model(pictures, labels=torch.tensor([0, 1]))
+    close(after.logits, before, 1e-6, "logits")
+    after.loss.backward()
+
+
 def seen_by(stage: SwinStage, x: torch.Tensor, i: int, place: tuple[int, int]) -> set[tuple[int, int]]:
     """The places of the grid that block `i` reads for this one."""
     block, x = stage.blocks[i], x.clone().requires_grad_()
