@@ -10,6 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glassformer import transformer as face
+from glassformer.checkpoints.table import Split
+from glassformer.models import transformer_blocks
+from glassformer.ops.mask import Mask
 from glassformer.parts import use_kernels
 from glassformer.transformer import Transformer
 
@@ -238,6 +242,46 @@ def test_causal_without_a_mask_is_the_causal_mask() -> None:
     near(ours(src, tgt, tgt_is_causal=True), ours(src, tgt, **masks))
     seen = torch.ones(TARGET, SOURCE, dtype=torch.bool).triu(1)
     near(ours(src, tgt, memory_is_causal=True), ours(src, tgt, memory_mask=seen))
+
+
+def _no_last_norm(patch: pytest.MonkeyPatch) -> None:
+    def wrong(self: transformer_blocks.EncoderStack, x: Tensor, **options: Any) -> Tensor:
+        for block in self.blocks:
+            x = block(x, **options)
+        return x
+
+    patch.setattr(transformer_blocks.EncoderStack, "forward", wrong)
+
+
+def _other_order(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(face, "pre_norm", transformer_blocks.post_norm)
+
+
+def _true_shows(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(face, "_read", lambda mask, like: (mask, None))
+
+
+def _target_padding_on_memory(patch: pytest.MonkeyPatch) -> None:
+    right = transformer_blocks.DecoderBlock.forward
+    wrong = lambda self, *x, **o: right(self, *x, **o | {"context_mask": Mask()})  # noqa: E731
+    patch.setattr(transformer_blocks.DecoderBlock, "forward", wrong)
+
+
+def _keys_before_queries(patch: pytest.MonkeyPatch) -> None:
+    swapped = Split("decoder.blocks.*.attention.{key,query,value}.weight")
+    patch.setitem(face.TABLE, "decoder.layers.*.self_attn.in_proj_weight", swapped)
+
+
+MISTAKES = [_no_last_norm, _other_order, _true_shows, _target_padding_on_memory, _keys_before_queries]
+
+
+@pytest.mark.parametrize("plant", MISTAKES, ids=lambda plant: plant.__name__)
+def test_a_planted_mistake_is_noticed(plant: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = MASKS["padding on the right"]() | MASKS["causal booleans"]()
+    agree(*both(norm_first=True), *vectors(), **masks)
+    plant(monkeypatch)
+    with pytest.raises(AssertionError, match="not close"):
+        agree(*both(norm_first=True), *vectors(), **masks)
 
 
 WRONG: list[tuple[Masks, type[Exception], str]] = [
