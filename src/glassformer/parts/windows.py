@@ -72,8 +72,7 @@ class WindowMasks:
     def __call__(self, windows: Windows, x: Float[Tensor, "b y x d"]) -> Mask:
         if torch.compiler.is_compiling():
             return windows.mask(len(x), x.device)
-        # What inference mode makes cannot be learnt through later.
-        key = (windows, len(x), x.device, torch.is_inference_mode_enabled())
+        key = (windows, len(x), x.device)
         if key not in self._kept:
             if len(self._kept) >= 8:  # pictures of ever other sizes: begin anew
                 self._kept.clear()
