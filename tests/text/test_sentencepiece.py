@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.text import SentencePieceTokenizer, load_tokenizer
+from glassformer.text import FastTokenizer, SentencePieceTokenizer, load_tokenizer
 from glassformer.text.corpus import load_corpus
 
 sentencepiece = pytest.importorskip("sentencepiece")
@@ -86,10 +86,39 @@ def test_folders_are_read_as_transformers_reads_them(tmp_path, kind):
             assert ours.decode(pair["input_ids"], skip_special=skip) == expected
 
 
+@pytest.mark.parametrize("kind", ["T5", "Llama"])
+def test_the_tokenizer_json_that_transformers_makes_of_a_folder_is_run_as_it_runs_it(tmp_path, kind):
+    """Unigram with a table of characters, and BPE that falls back to bytes: by `tokenizers`."""
+    theirs = transformers.AutoTokenizer.from_pretrained(folder_of(tmp_path / "old", kind))
+    theirs.save_pretrained(tmp_path / "new")
+    ours = load_tokenizer(tmp_path / "new")
+    assert isinstance(ours, FastTokenizer)
+    assert ours.special == load_tokenizer(tmp_path / "old").special
+    for text in [*TEXTS, "  two  spaces ", "a\n\nb <extra_id_0> <s>c</s>"]:
+        whole = theirs(text, return_offsets_mapping=True)
+        assert ours.encode_with_offsets(text, allow_special=True, special=True) == (
+            whole["input_ids"],
+            whole["offset_mapping"],
+        )
+        stream = ours.stream()
+        pieces = [stream.push(index) for index in whole["input_ids"]]
+        assert "".join(pieces) + stream.finish() == ours.decode(whole["input_ids"]) == theirs.decode(whole["input_ids"])
+
+
 def test_a_text_that_spells_a_special_token_stays_a_text(ours):
     for tokenizer in ours.values():
         for name in tokenizer.special_tokens:
             assert tokenizer.special_tokens[name] not in set(tokenizer.encode(name)) - {tokenizer.unknown_id}
+
+
+def test_unknown_characters_that_spell_a_special_token_are_unknown():
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["ab ba aab abb bab"] * 9), model_writer=out, vocab_size=9, minloglevel=2
+    )
+    tokenizer = SentencePieceTokenizer(out.getvalue())
+    assert tokenizer.encode("</s>")[-1] == tokenizer.unknown_id
+    assert tokenizer.token_to_id("</s>") not in tokenizer.encode("</s>")
 
 
 def test_offsets_leave_the_space_before_a_word_out_and_bytes_share_their_character(ours):

@@ -137,6 +137,13 @@ def test_unknown_characters_in_a_row_are_one_token():
     assert trained().unknown_id == trained().special["unk"] == 0
 
 
+def test_an_unknown_character_costs_more_than_any_piece():
+    scores = {"▁": -1.0, "a": -0.1, "a☃b": -8.0, "b": -8.0, "c": -8.0, "bc": -0.1}
+    tokenizer = UnigramTokenizer([("<unk>", 0.0), *scores.items()])
+    assert [tokenizer.tokens[index] for index in tokenizer.encode("a☃bc a☃")] == ["▁", "a☃b", "c", "▁", "a", "<unk>"]
+    assert tokenizers.Tokenizer.from_str(tokenizer.to_json()).encode("a☃bc a☃").ids == tokenizer.encode("a☃bc a☃")
+
+
 def test_training_finds_the_words_and_raises_the_likelihood():
     text = "the cat sat on the mat and the dog sat on the log " * 20
     tokenizer = UnigramTokenizer.train(text, 40)

@@ -88,6 +88,15 @@ def test_what_stands_around_texts_and_their_token_types_equal_those_of_tokenizer
     assert ours.encode_pair(first, second) == (pair.ids, pair.type_ids)
 
 
+def test_every_block_of_chinese_characters_is_cut_apart_as_tokenizers_does_up_to_its_edges():
+    edges = [0x3400, 0x4DBF, 0x4E00, 0x9FFF, 0xF900, 0xFAFF, 0x20000, 0x2A6DF, 0x2A700, 0x2B73F, 0x2B740, 0x2B81F]
+    edges += [0x2B920, 0x2CEAF, 0x2F800, 0x2FA1F, 0x3040, 0xAC00, 0xD7A3, 0x30000]
+    text = " ".join(f"a{chr(code + step)}b" for code in edges for step in (-1, 0, 1))
+    for ours, theirs in variants():
+        expected = theirs.encode(text, add_special_tokens=False)
+        assert ours.encode_with_offsets(text) == (expected.ids, expected.offsets)
+
+
 def test_the_longest_piece_that_is_known_is_taken_first_and_a_word_is_known_whole_or_not_at_all():
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = ["un", "una", "##ff", "##ffa", "##able", "##ble", "a", "-"]
