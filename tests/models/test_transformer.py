@@ -118,6 +118,15 @@ def test_every_mask_means_what_torch_means(masks: Callable[[], Masks], norm_firs
     agree(*both(norm_first=norm_first), *vectors(), **masks())
 
 
+@pytest.mark.parametrize("masks", MASKS.values(), ids=MASKS)
+def test_masks_whose_values_are_not_looked_at_mean_the_same(
+    masks: Callable[[], Masks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an accelerator, where looking would wait for it."""
+    monkeypatch.setattr(face, "looks", lambda like: False)
+    agree(*both(), *vectors(), **masks())
+
+
 @pytest.mark.parametrize(
     "options",
     [dict(zip(("norm_first", "batch_first", "bias"), choice, strict=True))
@@ -227,10 +236,11 @@ def test_first_weights_are_spread_as_torchs() -> None:
             assert drawn.mean().abs() < 0.1 * drawn.abs().max(), name
 
 
-def test_compiled_gives_what_is_computed_eagerly() -> None:
+@pytest.mark.parametrize("name", ["causal and padding", "floats that are added"])
+def test_compiled_gives_what_is_computed_eagerly(name: str) -> None:
     _, ours = both()
     src, tgt = (x.detach() for x in vectors())
-    masks = MASKS["causal and padding"]()
+    masks = MASKS[name]()
     compiled = torch.compile(ours.eval(), fullgraph=True, backend="aot_eager")
     near(compiled(src, tgt, **masks), ours(src, tgt, **masks))
 
