@@ -1,7 +1,7 @@
 """What models are made of, one idea per file."""
 
 from glassformer.parts.activation import ACTIVATIONS, gelu, gelu_tanh, relu, silu
-from glassformer.parts.attention import Attention
+from glassformer.parts.attention import Attention, CrossAttention, GroupedQueryAttention, MultiQueryAttention
 from glassformer.parts.cache import KeyValueCache, LayerCache
 from glassformer.parts.embedding import Embedding
 from glassformer.parts.experts import GroupedRouter, MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
@@ -20,10 +20,12 @@ from glassformer.parts.position import (
     LinearScaling,
     Llama3Scaling,
     Rotary,
+    RotaryPositionalEmbedding,
     RotaryScaling,
     Rotation,
     SinusoidalPosition,
     YarnScaling,
+    apply_rotary_pos_emb,
 )
 from glassformer.parts.stochastic_depth import StochasticDepth
 from glassformer.parts.window_attention import SlidingWindowAttention
@@ -34,11 +36,13 @@ __all__ = [
     "ALiBi",
     "Attention",
     "BucketedBias",
+    "CrossAttention",
     "DynamicScaling",
     "Embedding",
     "FeedForward",
     "GatedFeedForward",
     "GridPosition",
+    "GroupedQueryAttention",
     "GroupedRouter",
     "KeyValueCache",
     "LatentAttention",
@@ -51,9 +55,11 @@ __all__ = [
     "LinearState",
     "Llama3Scaling",
     "MixtureOfExperts",
+    "MultiQueryAttention",
     "PatchEmbedding",
     "RMSNorm",
     "Rotary",
+    "RotaryPositionalEmbedding",
     "RotaryScaling",
     "Rotation",
     "Routing",
@@ -67,6 +73,7 @@ __all__ = [
     "Windows",
     "YarnScaling",
     "ZeroCenteredRMSNorm",
+    "apply_rotary_pos_emb",
     "gelu",
     "gelu_tanh",
     "kernels",

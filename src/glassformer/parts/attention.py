@@ -128,3 +128,21 @@ def _check_shared(mask: Mask, score_bias: Tensor | None, rows: int, contexts: in
             f"{rows} rows of queries meet {contexts} of keys; to share them the one must be a multiple of the other, "
             "and neither a score bias nor a mask may depend on where a query stands"
         )
+
+
+def CrossAttention(dim: int, context_dim: int, num_heads: int, **options: Any) -> Attention:
+    """An `Attention` whose keys and values come from a context `context_dim` wide: `attention(x, context)`.
+
+    The options, and the errors, are those of `Attention`.
+    """
+    return Attention(dim, num_heads, context_dim=context_dim, **options)
+
+
+def MultiQueryAttention(dim: int, num_heads: int, **options: Any) -> Attention:
+    """An `Attention` with one key head, which all query heads share (Shazeer 2019)."""
+    return GroupedQueryAttention(dim, num_heads, 1, **options)
+
+
+def GroupedQueryAttention(dim: int, num_heads: int, num_kv_heads: int, **options: Any) -> Attention:
+    """An `Attention` whose query heads share `num_kv_heads` key heads, in groups (Ainslie et al. 2023)."""
+    return Attention(dim, num_heads, num_kv_heads=num_kv_heads, **options)
