@@ -70,7 +70,7 @@ class BARTConfig:
 
 
 _LARGE = BARTConfig(dim=1024, num_encoder_layers=12, num_decoder_layers=12, num_heads=16, hidden_dim=4096)
-SIZES = {  # sections 2.1 and 4; the summarizer's vocabulary has no <mask>
+SIZES = {  # section 2.1; the released summarizer (section 5.3), whose vocabulary has no <mask>
     "bart-base": BARTConfig(),
     "bart-large": _LARGE,
     "bart-large-cnn": replace(_LARGE, vocab_size=50_264, forced_bos_token_id=0),
@@ -81,7 +81,7 @@ THREE = ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
 def _load_labels(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Their configs begin with three classes, of which the next may follow from the last (section 5.1)."""
+    """Their configs begin with three classes, as many as MNLI has; two without names are None, as everywhere here."""
     named = any(attributes.get(name) is not None for name in ("id2label", "num_labels"))
     labels = load_labels(attributes)["labels"] if named else THREE
     return {"labels": None if labels == THREE[:2] else labels}
