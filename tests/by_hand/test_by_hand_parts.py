@@ -23,7 +23,7 @@ IDS = np.array([[3, 1, 3, 0, 3], [6, 6, 2, 0, 1]])
 # Files of parts/ without a mirror: a choice of kernels, mixtures of experts, DeepSeek's attention, attentions in linear
 # time, what images are made of.
 TORCH_ONLY = {"kernels", "experts", "latent_attention", "linear_attention", "window_attention", "patch", "windows",
-              "stochastic_depth"}  # fmt: skip
+              "stochastic_depth", "rotary_embedding"}  # fmt: skip
 FILES = [activation, attention, cache, embedding, feed_forward, linear, norm, position]
 
 

@@ -20,13 +20,12 @@ from glassformer.parts.position import (
     LinearScaling,
     Llama3Scaling,
     Rotary,
-    RotaryPositionalEmbedding,
     RotaryScaling,
     Rotation,
     SinusoidalPosition,
     YarnScaling,
-    apply_rotary_pos_emb,
 )
+from glassformer.parts.rotary_embedding import RotaryPositionalEmbedding, apply_rotary_pos_emb
 from glassformer.parts.stochastic_depth import StochasticDepth
 from glassformer.parts.window_attention import SlidingWindowAttention
 from glassformer.parts.windows import WindowBias, WindowMasks, Windows
