@@ -184,4 +184,5 @@ def bert_names(config: BERTConfig, ours: str) -> Names:
 
 
 def both(theirs: str, ours: str) -> Names:
+    """The weight and the bias of one layer."""
     return {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
