@@ -114,6 +114,18 @@ class Measured:
                 return split(self._onednn.infer(x, weights, stacked(biases, weights), dtype), weights)
         return tuple(self(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
+    def activated(
+        self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None, name: str
+    ) -> Float[Tensor, "*rows o"] | None:
+        """The product with an activation, where oneDNN is faster and applies it on the way; else None."""
+        dtype = None if traced() else working_dtype(x, weight)
+        if dtype is None:
+            return None
+        case = "one row" if x.numel() == weight.shape[-1] else "many rows"
+        if x.numel() * weight.shape[0] < machine.onednn_pays_from(dtype, case):
+            return None
+        return self._onednn.activated(x, weight, bias, name)
+
     def forget(self) -> None:
         """Drop the packed copy; the next call packs anew."""
         self._onednn.forget()

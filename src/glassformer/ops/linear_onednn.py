@@ -22,6 +22,8 @@ from glassformer.ops.linear_switch import onednn_matmul, onednn_matmul_is_exact
 
 Weights = Sequence[Float[Tensor, "_ i"]]
 Biases = Sequence[Float[Tensor, " _"] | None]
+POINTWISE = {"gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh"), "relu": ("relu", ""), "silu": ("swish", "")}
+"""What the operator can apply to each number as it writes it: our names -> its words."""
 PLAIN = (Tensor, torch.nn.Parameter)  # a subclass (fake, distributed, quantized) has its own products
 
 
@@ -89,14 +91,33 @@ class OneDNN:
             return split(train(x, torch.cat(list(weights)), bias, dtype), weights)
         return split(self.infer(x, weights, bias, dtype), weights)
 
-    def infer(self, x: Tensor, weights: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def activated(
+        self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None, name: str
+    ) -> Float[Tensor, "*rows o"] | None:
+        """f(x Wᵀ + b) for the activation of a name, while the product is written; None where it is not done so.
+
+        It is without gradients, outside traced code: there nobody needs what f is applied to.
+        """
+        dtype = None if traced() or name not in POINTWISE else working_dtype(x, weight)
+        if dtype is None or missing() or asks_for_gradients(x, weight, bias):
+            return None
+        return self.infer(x, (weight,), bias, dtype, POINTWISE[name])
+
+    def infer(
+        self,
+        x: Tensor,
+        weights: Sequence[Tensor],
+        bias: Tensor | None,
+        dtype: torch.dtype,
+        pointwise: tuple[str, str] = ("none", ""),
+    ) -> Tensor:
         """The product in `dtype`, by the packed rows of all the weights, without gradients."""
         if x.dtype is not dtype:
             x = x.to(dtype)
         if bias is not None and bias.dtype is not dtype:
             bias = bias.to(dtype)
         try:
-            return _product(x, self._packed(dtype, *weights), bias, "none", [], "")
+            return _product(x, self._packed(dtype, *weights), bias, pointwise[0], [], pointwise[1])
         except RuntimeError:
             F.linear(x, torch.cat(list(weights)).to(dtype), bias)  # where the shapes do not fit, its message says how
             raise

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.parts.activation import Activation, gelu, silu
-from glassformer.parts.linear import Linear
+from glassformer.parts.linear import Linear, activated
 
 
 class FeedForward(nn.Module):
@@ -20,7 +20,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-        return self.down(self.dropout(self.activation(self.up(x))))
+        return self.down(self.dropout(activated(self.up, self.activation, x)))
 
 
 class GatedFeedForward(nn.Module):
@@ -37,4 +37,4 @@ class GatedFeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-        return self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))
+        return self.down(self.dropout(activated(self.gate, self.activation, x) * self.up(x)))

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules import module
 
 from glassformer.ops.linear import LinearKernel, linear_kernel
+from glassformer.parts.activation import ACTIVATIONS, Activation
 from glassformer.parts.embedding import Embedding
 
 
@@ -71,6 +73,28 @@ def together(layers: Sequence[nn.Module], x: Float[Tensor, "*rows i"]) -> tuple[
     product: Any = getattr(kernel, "together", None)
     for layer in layers:
         plain = isinstance(layer, Linear) and type(layer.kernel) is type(kernel)
-        if product is None or not plain or layer._forward_hooks or layer._forward_pre_hooks:
+        if product is None or not plain or listened(layer):
             return tuple(layer(x) for layer in layers)
     return product(x, [layer.weight for layer in layers], [layer.bias for layer in layers])
+
+
+def activated(layer: nn.Module, activation: Activation, x: Float[Tensor, "*rows i"]) -> Float[Tensor, "*rows o"]:
+    """activation(layer(x)): in one pass over memory where the layer's kernel can.
+
+    A layer that was replaced, or that somebody listens to, is called as it is.
+    """
+    product: Any = getattr(getattr(layer, "kernel", None), "activated", None)
+    if product is not None and isinstance(layer, Linear) and activation in _NAMES and not listened(layer):
+        y = product(x, layer.weight, layer.bias, _NAMES[activation])
+        if y is not None:
+            return y
+    return activation(layer(x))
+
+
+def listened(layer: nn.Module) -> bool:
+    """Whether a hook, its own or one for all modules, waits for the layer to be called."""
+    own = layer._forward_hooks or layer._forward_pre_hooks
+    return bool(own or module._global_forward_hooks or module._global_forward_pre_hooks)
+
+
+_NAMES = {function: name for name, function in ACTIVATIONS.items()}
