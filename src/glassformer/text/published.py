@@ -20,7 +20,6 @@ MULTI30K_SHA256 = {  # of the texts, unpacked
     "val.de": "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
     "val.en": "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
 }
-BESIDE_THE_REPOSITORY = Path(__file__).parents[4] / "shared" / "data" / "multi30k"
 
 Rows = tuple[list[Row], list[Row] | None]  # to train on, and to validate on where the set says so
 
@@ -29,7 +28,7 @@ def multi30k(folder: str | None) -> Rows:
     """29,000 and 1,014 captions in German (column "de") and English ("en").
 
     From `folder`, which holds train.de, train.en, val.de and val.en, or these as .gz. Without one: the folder that
-    $GLASSFORMER_MULTI30K names, `../shared/data/multi30k` beside the repository, or a download, kept in the cache.
+    $GLASSFORMER_MULTI30K names, or a download, kept in the cache.
 
     Source: Elliott et al. 2016, "Multi30K: Multilingual English-German Image Descriptions".
 
@@ -38,12 +37,7 @@ def multi30k(folder: str | None) -> Rows:
         ValueError: what was downloaded is not Multi30k.
     """
     folder = folder or os.environ.get(MULTI30K_VARIABLE)
-    if folder:
-        place = Path(folder).expanduser()
-    elif BESIDE_THE_REPOSITORY.is_dir():
-        place = BESIDE_THE_REPOSITORY
-    else:
-        place = downloaded()
+    place = Path(folder).expanduser() if folder else downloaded()
     train, validation = (
         read_rows(PAIR.join(str(_file(place, f"{part}.{language}")) for language in ("de", "en")), ("de", "en"))
         for part in ("train", "val")
