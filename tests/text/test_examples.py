@@ -4,6 +4,7 @@ import gzip
 import json
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
