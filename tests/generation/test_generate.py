@@ -60,6 +60,7 @@ def small(case: Declared) -> LanguageModel:
         # Where length is rewarded it matters when a search ends, and that nothing is added after its end.
         {"num_beams": 3, "num_return_sequences": 3, "eos_token_id": [*range(0, 60, 4)], "length_penalty": 3.0},
         MANY_ENDS | {"early_stopping": True, "length_penalty": 2.0},
+        MANY_ENDS | {"early_stopping": "never", "length_penalty": 1.5},
         {"num_beams": 2, "repetition_penalty": 1.4, "eos_token_id": 7},
     ],
     ids=str,

@@ -54,6 +54,7 @@ def test_impossible_values_raise_a_sentence_that_names_them(changes: dict, messa
         (SAMPLE | {"do_sample": 1}, "do_sample is 1, a int; expected True or False"),
         (SAMPLE | {"eos_token_id": [1, "a"]}, "eos_token_id holds 'a'"),
         (SAMPLE | {"processors": (3,)}, "processors holds 3"),
+        ({"max_new_tokens": 5, "num_beams": 2, "early_stopping": "soon"}, "early_stopping is 'soon'; expected True, "),
     ],
     ids=str,
 )

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import (
+    ForcedBOSTokenLogitsProcessor,
+    ForcedEOSTokenLogitsProcessor,
     MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -11,7 +13,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from glassformer.generation import MinP, RepetitionPenalty, Temperature, TopK, TopP
+from glassformer.generation import ForcedToken, MinP, RepetitionPenalty, Temperature, TopK, TopP
 
 IDS = torch.tensor([[1, 2, 3, 3, 0], [4, 4, 4, 4, 4], [6, 5, 4, 3, 2]])
 
@@ -98,3 +100,12 @@ def test_top_p_searches_further_than_its_first_guess_where_it_must() -> None:
     kept = (TopP(0.5)(IDS, logits) > float("-inf")).sum(-1)
     assert (kept > 1000).all()
     assert torch.equal(kept, (TopPLogitsWarper(0.5)(IDS, logits) > float("-inf")).sum(-1))
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_a_forced_token_is_that_of_transformers_and_elsewhere_nothing_changes(name: str) -> None:
+    first, last = ForcedBOSTokenLogitsProcessor(3), ForcedEOSTokenLogitsProcessor(9, 4, device="cpu")
+    for length in (1, 2, 5, 8, 9):
+        ids = torch.ones(3, length, dtype=torch.int64)
+        assert torch.equal(ForcedToken(1, 3)(ids, LOGITS[name]), first(ids, LOGITS[name]))
+        assert torch.equal(ForcedToken(8, 4)(ids, LOGITS[name]), last(ids, LOGITS[name]))

@@ -171,3 +171,28 @@ def test_attention_compiles_whole_with_its_gradients(kernel: str) -> None:
     pairs = zip(torch.autograd.grad(ours, parameters), torch.autograd.grad(expected, parameters), strict=True)
     for gradient, theirs in pairs:
         torch.testing.assert_close(gradient, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize("kernel", [name for name in ATTEND if name not in ("flex", "windowed")])
+@pytest.mark.parametrize("t", [1, T])
+def test_rows_that_share_a_context_attend_as_each_with_a_copy_of_it(kernel: str, t: int) -> None:
+    attention, x, context = layer(num_kv_heads=2, kernel=ATTEND[kernel]), some(6, t, D), some(2, 9, D)
+    present = torch.arange(9) < torch.tensor([[4], [9]])
+    seen: list[Tensor] = []
+    attention.weights.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    expected = attention(x, context.repeat_interleave(3, 0), mask=Mask.padding(present.repeat_interleave(3, 0)))
+    cache = KeyValueCache(1, 6, 2, T, D // H, dtype=torch.float64, device="cpu").layers[0]
+    for kept in (None, cache, cache):
+        close(attention(x, context, mask=Mask.padding(present), cache=kept), expected)
+    for weights in seen[1:]:
+        close(weights, seen[0])
+
+
+def test_a_context_is_not_shared_where_places_of_queries_matter() -> None:
+    attention, x, context = layer(), some(4, T, D), some(2, T, D)
+    bias = torch.zeros(1, 1, T, T, dtype=torch.float64)
+    for options in ({"mask": Mask.causal()}, {"score_bias": bias}):
+        with pytest.raises(ValueError, match="4 rows of queries meet 2 of keys"):
+            attention(x, context, **options)
+    with pytest.raises(ValueError, match="5 rows of queries meet 2 of keys"):
+        attention(some(5, T, D), context)

@@ -91,3 +91,38 @@ def test_what_does_not_fit_is_refused_and_nothing_written(no_shape_checks: None)
 
 def test_its_bytes_are_counted() -> None:
     assert new().num_bytes == 2 * 2 * B * G * 8 * K * 4
+
+
+def test_a_context_is_made_once_and_given_back_ever_after() -> None:
+    layer, context, made = new().layers[0], torch.randn(1, 5, 7), []
+
+    def make() -> tuple[Tensor, Tensor]:
+        made.append(some(5, rows=1))
+        return made[-1]
+
+    for given in (context, context, context.clone()):
+        k, v = layer.remember(given, make)
+        assert torch.equal(k, made[0][0])
+        assert torch.equal(v, made[0][1])
+    assert len(made) == 1
+    for other in (context + 1, context[:, :4], torch.cat([context, context])):
+        with pytest.raises(ValueError, match="a new context needs a new cache"):
+            layer.remember(other, make)
+
+
+def test_a_context_outlives_truncation_and_reordering_and_is_counted() -> None:
+    cache, kept = new(), some(5, rows=1)
+    before = cache.num_bytes
+    cache.layers[0].remember(torch.randn(1, 5, 7), lambda: kept)
+    assert cache.num_bytes == before + 2 * G * 5 * K * 4
+    cache.truncate(0)
+    cache.reorder(torch.tensor([2, 0, 1]))
+    assert cache.layers[0].context is not None
+    assert torch.equal(cache.layers[0].context[1], kept[0])
+
+
+def test_gradients_reach_a_context_that_is_made_and_not_one_that_is_kept() -> None:
+    layer, context = new().layers[0], torch.randn(1, 5, 7)
+    k, v = (x.requires_grad_() for x in some(5, rows=1))
+    assert layer.remember(context, lambda: (k, v))[0].requires_grad
+    assert not any(x.requires_grad for x in layer.remember(context, lambda: (k, v)))
