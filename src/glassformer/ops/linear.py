@@ -76,7 +76,7 @@ class Reference:
 
 
 class Measured:
-    """The faster of `reference` and `onednn` on this machine: for one row, for many and with gradients, by size.
+    """The faster of `reference` and `onednn` on this machine: for one row, few, many and with gradients, by size.
 
     What is faster was measured once and is kept in the user's cache folder (see `ops/machine.py`); `glassformer doctor`
     shows it. What oneDNN does not take (other dtypes and devices, tensor subclasses) goes to the reference.
@@ -97,7 +97,7 @@ class Measured:
         if asks_for_gradients(x, weight, bias):
             if work >= machine.onednn_pays_from(dtype, "training"):
                 return train(x, weight, bias, dtype)
-        elif work >= machine.onednn_pays_from(dtype, "one row" if x.numel() == weight.shape[-1] else "many rows"):
+        elif work >= machine.onednn_pays_from(dtype, machine.case_of(x.numel() // weight.shape[-1])):
             return self._onednn.infer(x, (weight,), bias, dtype)
         return F.linear(x, weight, bias)
 
@@ -110,7 +110,7 @@ class Measured:
             if asks_for_gradients(x, *weights, *biases):
                 return split(self(x, torch.cat(list(weights)), stacked(biases, weights)), weights)
             work = x.numel() * sum(weight.shape[0] for weight in weights)
-            if work >= machine.onednn_pays_from(dtype, "one row" if x.numel() == weights[0].shape[-1] else "many rows"):
+            if work >= machine.onednn_pays_from(dtype, machine.case_of(x.numel() // weights[0].shape[-1])):
                 return split(self._onednn.infer(x, weights, stacked(biases, weights), dtype), weights)
         return tuple(self(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
@@ -121,7 +121,7 @@ class Measured:
         dtype = None if traced() else working_dtype(x, weight)
         if dtype is None:
             return None
-        case = "one row" if x.numel() == weight.shape[-1] else "many rows"
+        case = machine.case_of(x.numel() // weight.shape[-1])
         if x.numel() * weight.shape[0] < machine.onednn_pays_from(dtype, case):
             return None
         return self._onednn.activated(x, weight, bias, name)

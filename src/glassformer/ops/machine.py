@@ -27,15 +27,17 @@ from glassformer.foundation.processors import processor_seconds
 from glassformer.ops.linear_onednn import OneDNN, missing
 from glassformer.ops.linear_switch import onednn_matmul, onednn_matmul_is_exact
 
-Case = Literal["one row", "many rows", "training"]
+Case = Literal["one row", "few rows", "many rows", "training"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FEW = 16  # rows: the beams of a search, a small batch that is decoded
 # rows, in, out of a product that is all call and of one that is all work. One row: a weight as large as the caches.
 SIZES: dict[Case, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "one row": ((1, 16, 16), (1, 1024, 8192)),
+    "few rows": ((4, 16, 16), (4, 512, 1024)),
     "many rows": ((8, 16, 16), (64, 768, 3072)),
     "training": ((8, 16, 16), (512, 256, 1024)),
 }
-FORMAT = 2
+FORMAT = 3
 CROWDED = 0.15  # of the machine in the hands of others: what is measured then may choose wrongly
 CROWDED_FOR = 600.0  # seconds after which a crowded record is measured anew
 RELEVANT = ("avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "amx_tile",
@@ -123,6 +125,11 @@ def onednn_pays_from(dtype: torch.dtype, case: Case) -> float:
 
 
 _pays_from: dict[tuple[torch.dtype, Case], float] = {}
+
+
+def case_of(rows: int) -> Case:
+    """What a product of so many rows is measured as, without gradients."""
+    return "one row" if rows == 1 else "few rows" if rows <= FEW else "many rows"
 
 
 def products_by_onednn() -> AbstractContextManager[Any]:
