@@ -1,5 +1,44 @@
-"""Look inside a model: what it computes on its way to the answer."""
+"""Look inside a model: what it computes on its way to the answer.
+
+    xray(model, *inputs)               everything that happens in a call: modules, operators, FLOPs, bytes, time
+    record(model, names, *inputs)      activations by name
+    patch(model, {name: change})       a model some of whose activations are replaced
+    logit_lens(model, ids)             what each layer would predict already
+    attention_weights(model, *inputs)  where each head looks
+
+Nothing is attached to a model before one of these is called, and nothing is left on it afterwards: a model that nobody
+looks into pays nothing and compiles whole.
+
+**Names of activations.** `PATH` is what the module at that path of the model gives, `PATH.input` what it is given
+first; `*` stands for one part of a path, `**` for any number. `activation_names(model)` lists those of a model, of ours
+or another's. Our text models share the words of `CANONICAL`, below the encoder's and decoder's `encoder.` and
+`decoder.` where a model has both, and below `encoder.` in an encoder with a head. Words that are no activation's name
+in a model (a rotation is no tensor) are refused when asked for.
+"""
 
 from glassformer.tracing.attention import attention_weights, listening_to_attention
+from glassformer.tracing.failure import Failure
+from glassformer.tracing.intervene import logit_lens, patch, record
+from glassformer.tracing.patterns import CANONICAL, activation_names
+from glassformer.tracing.statistics import Statistics
+from glassformer.tracing.trace import Trace
+from glassformer.tracing.tree import ModuleCall, Operation
+from glassformer.tracing.values import TensorInfo
+from glassformer.tracing.xray import xray
 
-__all__ = ["attention_weights", "listening_to_attention"]
+__all__ = [
+    "CANONICAL",
+    "Failure",
+    "ModuleCall",
+    "Operation",
+    "Statistics",
+    "TensorInfo",
+    "Trace",
+    "activation_names",
+    "attention_weights",
+    "listening_to_attention",
+    "logit_lens",
+    "patch",
+    "record",
+    "xray",
+]
