@@ -58,10 +58,11 @@ def align(a: Run, b: Run, names: Mapping[str, str] | None = None) -> Alignment:
 
 def leaves(run: Run) -> list[str]:
     """The modules that ran and hold parameters themselves, in the order in which they ran."""
-    return [
-        path for path in run.order()
-        if next(run.modules[path].parameters(recurse=False), None) is not None or isinstance(run.modules[path], TiedLinear)
-    ]  # fmt: skip
+
+    def holds(module: nn.Module) -> bool:
+        return isinstance(module, TiedLinear) or next(module.parameters(recurse=False), None) is not None
+
+    return [path for path in run.order() if holds(run.modules[path])]
 
 
 def _by_name(a: Run, b: Run) -> list[Pair] | None:
@@ -91,38 +92,43 @@ def _through_table(ours: Any, theirs: nn.Module) -> Iterator[Pair]:
     for row in rows(ours._table(ours.config)):
         for pattern in variants(row.theirs):
             tree.add(pattern, row)
-    tied = [path for path, module in ours.named_modules() if isinstance(module, TiedLinear)]
-    parameters = {**dict(theirs.named_parameters(remove_duplicate=False)), **dict(theirs.named_buffers())}
     names: dict[str, tuple[str, ...]] = {}
-    mine_done: set[str] = set()
-    theirs_done: set[str] = set()
-    for name in sorted(parameters, key=lambda name: not name.endswith("weight")):  # a bias may live elsewhere
+    heads = [path for path, module in ours.named_modules() if isinstance(module, TiedLinear)]
+    done: tuple[set[str], set[str]] = set(heads), set()
+    tied: list[str] = []
+    for name, width in sorted(_widths(theirs), key=lambda each: not each[0].endswith("weight")):  # a bias may be apart
         matches = tree.find(name)
+        path = name.rpartition(".")[0]
         if len(matches) != 1 or not matches[0].row.ours:
             continue
-        match, path = matches[0], name.rpartition(".")[0]
+        match = matches[0]
         if match.row.tied:
-            if len(tied) == 1 and name.endswith("weight"):
-                mine_done.add(tied[0])
-                theirs_done.add(path)
-                yield Pair(tied[0], path)
+            tied += [path] if matrix(theirs.get_submodule(path)) is not None else []
             continue
-        names[name] = match.ours
         here = [each.rpartition(".")[0] for each in match.ours]
-        if path in theirs_done or mine_done & set(here):
+        names[name] = match.ours
+        if path in done[1] or done[0] & set(here):
             continue
-        sizes = match.row.sizes or (_width(parameters[name], match.row.transpose) // len(here),) * len(here)
-        start = 0
+        sizes, start = match.row.sizes or (width[match.row.transpose] // len(here),) * len(here), 0
         for mine, size in zip(here, sizes, strict=True):
             yield Pair(mine, path, None, None if len(here) == 1 else (start, start + size))
             start += size
-        mine_done |= set(here)
-        theirs_done.add(path)
+        done[0].update(here)
+        done[1].add(path)
+    loose = [path for path, module in ours.named_modules() if matrix(module) is not None and path not in done[0]]
+    heads = heads or loose
+    if len(heads) == 1 and tied:  # tied, or with a weight of its own by mistake
+        yield Pair(heads[0], tied[0])
     yield from _containers(ours, theirs, names)
 
 
-def _width(tensor: Tensor, transposed: bool) -> int:
-    return tensor.shape[-1 if transposed else 0] if tensor.ndim else 0
+def _widths(model: nn.Module) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Each parameter's name with its first and last size; layers that hold none, perhaps by mistake, as if they did."""
+    for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers()):
+        yield name, (tensor.shape[0], tensor.shape[-1]) if tensor.ndim else (0, 0)
+    for path, module in model.named_modules():
+        if next(module.children(), None) is None and next(module.parameters(recurse=False), None) is None:
+            yield f"{path}.weight", (0, 0)
 
 
 def _containers(ours: nn.Module, theirs: nn.Module, names: Mapping[str, tuple[str, ...]]) -> Iterator[Pair]:

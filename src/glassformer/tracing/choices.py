@@ -18,11 +18,12 @@ class Choices:
     rotation   of queries and keys: None, "half" (pairs i, i + k/2), "interleaved" (2i, 2i + 1), "backwards", "queries",
                "keys" (only these)
     frequency  whose: "a" or "b"
-    positions  "plain" 0, 1, …; "real" counts real tokens only; "one" starts at 1
+    positions  "plain" 0, 1, …; "real" counts real tokens only
     heads      which key head serves a query head: "grouped" (the first ones the first), "tiled"
     exchanged  "" or which two of query, key, value have changed places
     precision  of scores and softmax
     merged     heads side by side per token ("token"), or one behind the other ("head")
+    bias       whether what depends on the distance is added to the scores
     """
 
     scale: float
@@ -36,12 +37,14 @@ class Choices:
     exchanged: str = ""
     precision: torch.dtype = torch.float64
     merged: str = "token"
+    bias: bool = False
 
 
 KEYS = {
     "scale": "attention scale", "causal": "causal mask", "window": "window", "padding": "padding mask",
     "rotation": "rotation", "frequency": "rotary base", "positions": "positions", "heads": "key heads",
     "exchanged": "swapped projections", "precision": "precision", "merged": "merging heads",
+    "bias": "score bias",
 }  # fmt: skip
 
 
@@ -62,6 +65,7 @@ class Heads:
     present: Tensor | None
     frequencies: dict[str, tuple[Tensor, float]]
     dim: int
+    bias: Tensor | None = None
 
     def compute(self, c: Choices) -> Tensor:
         """(b, t, h · k) under these choices."""
@@ -82,6 +86,8 @@ class Heads:
         if c.precision != torch.float64:
             q, k, v = (x.to(c.precision) for x in (q, k, v))
         scores = (q @ k.mT) * c.scale
+        if c.bias and self.bias is not None:
+            scores = scores + self.bias.to(scores.dtype)
         visible = self.visible(c, q.shape[2], k.shape[2])
         weights = scores.masked_fill(~visible, float("-inf")).softmax(-1).masked_fill(~visible, 0.0)
         out = (weights @ v).double()
@@ -93,9 +99,7 @@ class Heads:
         """(b or 1, 1, t, k/2) radians."""
         frequency, magnitude = self.frequencies[c.frequency]
         place = torch.arange(self.q.shape[2])[None]
-        if c.positions == "one":
-            place = place + 1
-        elif c.positions == "real" and self.present is not None:
+        if c.positions == "real" and self.present is not None:
             place = (self.present.long().cumsum(-1) - 1).clamp(min=0)
         return place[:, None, :, None].double() * frequency.double(), magnitude
 
@@ -141,9 +145,10 @@ def usual(heads: Heads, scales: list[float], windows: list[int]) -> Iterator[Cho
             for window in (None, *windows):
                 for rotation, frequency in rotations:
                     for positions in ("plain", "real") if rotation and heads.present is not None else ("plain",):
-                        yield Choices(
-                            scale, causal, window, rotation=rotation, frequency=frequency, positions=positions
-                        )
+                        c = Choices(scale, causal, window, rotation=rotation, frequency=frequency, positions=positions)
+                        yield c
+                        if heads.bias is not None:
+                            yield replace(c, bias=True)
 
 
 def deviations(c: Choices, heads: Heads) -> Iterator[Choices]:
@@ -166,8 +171,20 @@ def deviations(c: Choices, heads: Heads) -> Iterator[Choices]:
         yield replace(c, heads="tiled")
     else:
         yield from (replace(c, exchanged=two) for two in ("query and key", "key and value", "query and value"))
-    yield from (replace(c, precision=dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16))
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        if torch.finfo(dtype).eps > torch.finfo(heads.q.dtype).eps:
+            yield replace(c, precision=dtype)
     yield replace(c, merged="head")
+    if heads.bias is not None:
+        yield replace(c, bias=not c.bias)
+
+
+def strangeness(c: Choices, heads: Heads) -> int:
+    """In how many fields a record is none that models are built with."""
+    rotation = c.rotation if c.rotation in (None, "half") else "half"
+    plain = Choices(heads.q.shape[-1] ** -0.5, None if c.causal is None else 0, rotation=rotation)
+    own = {name: getattr(c, name) for name in ("window", "frequency", "positions", "bias")}
+    return len(differing(c, replace(plain, **own)))
 
 
 def differing(left: Choices, right: Choices) -> list[str]:
@@ -181,12 +198,23 @@ def named_number(c: float, dim: int) -> str:
     return next((name for name, value in known.items() if math.isclose(c, value, rel_tol=1e-4)), f"{c:.6g}")
 
 
+ROTATIONS = {
+    None: "does not rotate",
+    "half": "rotates queries and keys in pairs (i, i + k/2)",
+    "interleaved": "rotates them in pairs (2i, 2i + 1)",
+    "backwards": "rotates backwards",
+    "queries": "rotates queries only",
+    "keys": "rotates keys only",
+}
+
+
 def phrase(field: str, c: Choices, heads: Heads) -> str:
     """What a model does that made this choice."""
     width = heads.q.shape[-1]
     if field == "scale":
         wide = named_number(c.scale, width)
-        return f"multiplies scores by {wide if '√' in wide or '/' in wide or wide == '1' else named_number(c.scale, heads.dim)}"
+        told = any(sign in wide for sign in "√/") or wide == "1"
+        return f"multiplies scores by {wide if told else named_number(c.scale, heads.dim)}"
     if field == "causal":
         return {None: "lets a token see later ones", 0: "hides later tokens", 1: "lets a token see the next one",
                 -1: "hides a token from itself"}[c.causal]  # fmt: skip
@@ -196,20 +224,19 @@ def phrase(field: str, c: Choices, heads: Heads) -> str:
         return {"keys": "hides padding", "ignored": "ignores the padding mask", "real": "has the padding mask inverted",
                 "queries": "masks queries at padding instead of keys"}[c.padding]  # fmt: skip
     if field == "rotation":
-        return {None: "does not rotate", "half": "rotates queries and keys in pairs (i, i + k/2)", "interleaved": "rotates them in pairs (2i, 2i + 1)",
-                "backwards": "rotates backwards", "queries": "rotates queries only",
-                "keys": "rotates keys only"}[c.rotation]  # fmt: skip
+        return ROTATIONS[c.rotation]
     if field == "frequency":
         frequency, magnitude = heads.frequencies[c.frequency]
         turned_by = float(frequency[min(1, len(frequency) - 1)])
         return f"rotates the second pair by {turned_by:.4g} a place, cosines times {magnitude:.4g}"
     if field == "positions":
-        return {"plain": "counts positions from the first place, padding too", "real": "counts real tokens only",
-                "one": "counts from 1"}[c.positions]  # fmt: skip
+        return {"plain": "counts positions from the first place, padding too", "real": "counts real tokens only"}[c.positions]  # fmt: skip
     if field == "heads":
         return "serves neighbouring query heads by one key head" if c.heads == "grouped" else "tiles its key heads"
     if field == "exchanged":
         return f"has {c.exchanged} exchanged" if c.exchanged else "has query, key and value in order"
     if field == "precision":
         return f"computes the softmax in {str(c.precision).removeprefix('torch.')}"
+    if field == "bias":
+        return "adds a bias to the scores" if c.bias else "adds no bias to the scores"
     return "lays heads side by side for each token" if c.merged == "token" else "lays heads one behind the other"

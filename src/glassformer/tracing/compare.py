@@ -9,7 +9,8 @@ from glassformer.tracing.agreement import allowed, difference, error
 from glassformer.tracing.align import Alignment, Pair, align
 from glassformer.tracing.divergence import Compared, Divergence
 from glassformer.tracing.hypotheses import Finding
-from glassformer.tracing.place import Place, alike, equal, value_of
+from glassformer.tracing.parameters import own_parameters
+from glassformer.tracing.place import Place, alike, equal, real, value_of
 from glassformer.tracing.points import Inputs, Point, Run, run
 from glassformer.tracing.reach import reached
 from glassformer.tracing.sites import SITES
@@ -77,7 +78,8 @@ def points(a: Run, b: Run, alignment: Alignment, tolerance: float | None) -> Ite
             other = b.at.get((pair.b, point.side, point.call))
             if other is None or (point.module == "" and point.side == "in"):
                 continue
-            left, right = alike(value_of(point, pair.a_part, a), value_of(other, pair.b_part, b))
+            left, right = alike(value_of(point, pair.a_part), value_of(other, pair.b_part))
+            left, right = real(left, a, b), real(right, a, b)
             if left.shape != right.shape or left.is_floating_point() != right.is_floating_point():
                 if point.module == "":
                     raise ValueError(
@@ -93,7 +95,15 @@ def is_settled(a: Run, compared: list[Compared], i: int) -> bool:
     """Whether the models agree, and far better, at a later point that this one has an influence on."""
     point: Point = compared[i].where[0]
     later = [one for one in compared[i + 1 :] if one.agrees and MUCH_NEARER * one.error < compared[i].error]
-    return bool(later) and bool(reached(a, point) & {one.where[0].key for one in later})
+    keys = {one.where[0].key for one in later}
+    if (point.module, "out", point.call) in keys or not keys:
+        return bool(keys)
+    mine, theirs = alike(point.value, compared[i].where[1].value)
+    touched = None
+    if mine.shape == theirs.shape and mine.is_floating_point():
+        gap = (mine.double() - theirs.double()).abs()
+        touched = gap > compared[i].tolerance * gap.max()
+    return bool(keys & reached(a, point, touched))
 
 
 def located(
@@ -108,18 +118,21 @@ def located(
         findings += found
         if findings:
             break
-    left, right = alike(place.value_a, place.value_b)
     path = place.point.module
     came_in = next((one for one in compared if one.where[0].module == path and one.where[0].side == "in"), None)
     inputs_agree = (came_in is None or came_in.agrees) if place.point.side == "out" else True
     return Divergence(
         tuple(compared),
-        alignment_of(place),
+        place.alignment.how,
         output,
         first=index,
-        module=place.module_a or "output",
-        module_b=place.module_b or "output",
-        difference=difference(left, right, place.tolerance, place.head_dim),
+        module=place.module_a,
+        module_b=place.module_b,
+        difference=difference(
+            *place.shown(),
+            place.tolerance,
+            place.head_width() if "attention" in place.module_a or "attn" in place.module_a else None,
+        ),
         inputs_agree=inputs_agree,
         parameters_agree=parameters_agree(place),
         findings=tuple(findings),
@@ -128,19 +141,15 @@ def located(
     )
 
 
-def alignment_of(place: Place) -> str:
-    return place.alignment.how
-
-
 def parameters_agree(place: Place) -> bool | None:
     """Whether the weights of the module, and of those in it, are those of its counterpart; None where it has none."""
-    from glassformer.tracing.parameters import own_parameters
-
     within = f"{place.module_a}." if place.module_a else ""
     pairs = [pair for pair in place.alignment.pairs if pair.a == place.module_a or pair.a.startswith(within)]
     if place.point.side == "out" and place.module_a:
         pairs = [pair for pair in pairs if pair.a == place.module_a] or pairs
-    both = [(own_parameters(place.a, pair.a, pair.a_part), own_parameters(place.b, pair.b, pair.b_part)) for pair in pairs]
+    both = [
+        (own_parameters(place.a, pair.a, pair.a_part), own_parameters(place.b, pair.b, pair.b_part)) for pair in pairs
+    ]
     both = [(x, y) for x, y in both if x.weight is not None or y.weight is not None]
     if not both:
         return None

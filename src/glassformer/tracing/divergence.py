@@ -32,7 +32,7 @@ class Divergence:
     points        every point that was compared, in the order of a's execution
     aligned       how the modules were paired
     first         the index in `points` of the first that differs; None where all agree
-    module        the module of a whose own computation made it, `module_b` that of b
+    module        the module of a whose own computation made it ("" is the model itself), `module_b` that of b
     difference    how the values differ there
     findings      the hypotheses that were confirmed, simplest first
     tried         the keys of all that were tried
@@ -66,15 +66,21 @@ class Divergence:
     def sentence(self) -> str:
         """All of it in a sentence or two."""
         if self.first is None or self.difference is None:
-            worst = max(self.points, key=lambda one: one.error)
-            return f"They agree at all {len(self.points)} points, to {worst.error:.0e} ({worst.a})."
+            agreeing = [one for one in self.points if one.agrees]
+            worst = max(agreeing, key=lambda one: one.error)
+            text = f"They agree at {len(agreeing)} points, to {worst.error:.0e} ({worst.a})"
+            if not self.settled:
+                return f"{text}."
+            places = ", ".join(one.a for one in self.settled)
+            return f"{text}; of what differs at {places} nothing is left further on."
         at = self.points[self.first]
-        text = f"{self.first} points agree; they first differ at {at.a} ({at.b}), {self.difference}"
+        agreeing = sum(one.agrees for one in self.points[: self.first])
+        text = f"{agreeing} points agree; they first differ at {at.a} ({at.b}), {self.difference}"
         text += f" ({at.tolerance:.0e} is allowed). "
         if self.finding is not None:
             return f"{text}{self.finding.sentence}."
         tried = ", ".join(self.tried) or "nothing fits such a place"
-        return f"{text}It is made in {self.module}; no hypothesis was confirmed (tried: {tried})."
+        return f"{text}It is made in {self.module or 'the model itself'}; no hypothesis was confirmed (tried: {tried})."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -1,32 +1,34 @@
-"""What a difference between two models looks like: variants of a computation, each tried on both.
+"""What a difference between two models looks like: ways to compute a value, each tried on both.
 
 At the first point where two models differ, what they compute is computed again from a's own inputs and parameters, in
-every way that people are known to get it wrong (`Variant`). A variant explains a model where it gives the model's value.
-Where one explains a and another explains b, the difference is found, and undone: a, computed in b's way, gives b's value.
+every way that people are known to choose, or to get it wrong (`Variant`). A variant explains a model where it gives the
+model's value. Where one explains a and another explains b, the difference is found, and undone: a, computed as b does
+it, gives b's value.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from glassformer.tracing.agreement import error
+from glassformer.tracing.place import Place, alike
 
 
 @dataclass(frozen=True, eq=False)
 class Variant:
     """One way to compute a value.
 
-    key      what the matter is, in a word for programs; "" where nothing is
-    does     what a model that computes so does, as "adds no bias"
-    undone   how the other way is said, as "with the bias"
-    compute  the value, from what a was given; None where it cannot be computed here
+    key      what the matter is, in a word for programs; "" for how it should be done
+    does     what a model does that computes so: "leaves its bias out"; with `undone`, a fact: "its bias is 0"
+    compute  the value from what a was given, for all places; None where it cannot be computed here
+    undone   for what lies in the parameters: how a is put right, "transposed back"
     """
 
     key: str
     does: str
-    undone: str
     compute: Callable[[], Tensor | None]
+    undone: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Finding:
     """A hypothesis that was confirmed: computing a so gives b's value.
 
     key       what the matter is: "transposed weight", "causal mask", …
-    who       "a" or "b": whose computation is the unusual one
-    module    where, by the name in that model
+    who       "a" or "b": whose computation is the unusual one ("a" where none is)
+    module    where, by the name in a
     sentence  for people
     error     what is left of the difference once it is undone, as a share of the largest value
     """
@@ -47,55 +49,46 @@ class Finding:
     error: float
 
 
-@dataclass(frozen=True, eq=False)
-class Site:
-    """A computation of both models that differs, with the ways in which it may be done.
+def tested(place: Place, variants: Sequence[Variant]) -> tuple[list[Finding], list[str]]:
+    """The findings, simplest first (the order of the variants), and the keys of all that was tried.
 
-    The first of `variants` is how it should be done.
+    The first of the variants is how it should be done.
     """
-
-    kind: str
-    a: str
-    b: str
-    value_a: Tensor
-    value_b: Tensor
-    variants: tuple[Variant, ...]
-
-
-def tested(site: Site, tolerance: float) -> tuple[list[Finding], list[str]]:
-    """The findings, simplest first, and the keys of all that was tried."""
-    fits: list[tuple[Variant, float, float]] = []
+    of_a: list[tuple[Variant, float]] = []
+    of_b: list[tuple[Variant, float]] = []
     tried: list[str] = []
-    for variant in site.variants:
+    value_a, value_b = alike(place.value_a, place.value_b)
+    for variant in variants:
         value = variant.compute()
         if value is None:
             continue
         tried += [variant.key] if variant.key and variant.key not in tried else []
-        fits.append((variant, error(value, site.value_a), error(value, site.value_b)))
-    own = best(((variant, to_a) for variant, to_a, _ in fits), tolerance)
-    found: list[Finding] = []
-    for variant, _, to_b in sorted(fits, key=lambda fit: fit[2] > 3 * min((f[2] for f in fits), default=0.0)):
-        if to_b > tolerance or (own is not None and variant is own[0]):
-            continue
-        found += [finding(site, own[0] if own else None, variant, to_b)]
-    return found, tried
+        value = place.cut(value)
+        of_a.append((variant, error(*alike(value, value_a))))
+        of_b.append((variant, error(*alike(value, value_b))))
+    own = next(iter(sharpest(of_a, place.tolerance)), None)
+    found: dict[str, Finding] = {}
+    for other, left in sharpest(of_b, place.tolerance):
+        if own is None or other is not own[0]:
+            found.setdefault(f"{other.key} {other.does}", finding(place, own[0] if own else None, other, left))
+    return list(found.values()), tried
 
 
-def best(fits: Iterable[tuple[Variant, float]], tolerance: float) -> tuple[Variant, float] | None:
-    """The first of the variants that fit about as well as the one that fits best; None where none does."""
-    good = [fit for fit in fits if fit[1] <= tolerance]
-    least = min((fit[1] for fit in good), default=0.0)
-    return next((fit for fit in good if fit[1] <= 3 * least + 1e-12), None)
+def sharpest(fits: Sequence[tuple[Variant, float]], tolerance: float) -> list[tuple[Variant, float]]:
+    """The variants that fit about as well as the one that fits best."""
+    least = min((left for _, left in fits), default=0.0)
+    return [(variant, left) for variant, left in fits if left <= min(tolerance, 4 * least + 1e-15)]
 
 
-def finding(site: Site, own: Variant | None, other: Variant, left: float) -> Finding:
+def finding(place: Place, own: Variant | None, other: Variant, left: float) -> Finding:
     """What is said where a does `own`, and `other` gives b's value."""
-    if own is not None and own.key:  # a is the unusual one
-        said = f"{site.a or 'the output'}: a {own.does}; {own.undone}, the two agree to {left:.0e}"
-        return Finding(own.key, "a", site.a, said, left)
-    if own is not None:
-        said = f"{site.b or 'the output'}: b {other.does}; when a does so too, the two agree to {left:.0e}"
-        return Finding(other.key, "b", site.b, said, left)
-    way = other.undone if other.key else "done as it should be"
-    said = f"{site.a or 'the output'}: a does something unknown; {way}, from a's own inputs, it gives b's value to {left:.0e}"
-    return Finding(other.key or "unknown", "a", site.a, said, left)
+    name = place.module_a or "the model itself"
+    if own is None:
+        way = other.undone or f"done as b, which {other.does}"
+        said = f"{name}: what a does is none of what was tried; {way}, it gives b's value to {left:.0e}"
+        return Finding(other.key or "unknown", "a", name, said, left)
+    if other.undone:
+        return Finding(other.key, "a", name, f"{name}: {other.does}; {other.undone}, the two agree to {left:.0e}", left)
+    said = f"{name}: a {own.does}, b {other.does}; when a does as b, the two agree to {left:.0e}"
+    common = own.key in ("", "activation") and bool(other.key)  # then b is the unusual one
+    return Finding(other.key if common else own.key, "b" if common and own.key != other.key else "a", name, said, left)

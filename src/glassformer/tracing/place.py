@@ -9,20 +9,35 @@ from glassformer.tracing.align import Alignment, Pair, Part
 from glassformer.tracing.points import Point, Run
 
 
-def value_of(point: Point, part: Part, seen: Run) -> Tensor:
-    """The columns that count, at real tokens."""
-    value = point.value
-    if part is not None and point.side == "out":
-        value = value[..., part[0] : part[1]]
-    return real(value, seen)
+def value_of(point: Point, part: Part) -> Tensor:
+    """The columns that count."""
+    return point.value if part is None or point.side != "out" else point.value[..., part[0] : part[1]]
 
 
-def real(value: Tensor, seen: Run) -> Tensor:
-    """Without the padding, where the tensor has a place for each token."""
-    present = seen.present
-    if present is not None and value.shape[:2] == present.shape:
-        return value[present]
+def real(value: Tensor, *seen: Run) -> Tensor:
+    """At real tokens only, where the tensor has a place for each token of an attention mask."""
+    for run in seen:
+        if run.present is not None and value.shape[:2] == run.present.shape:
+            return value[run.present]
     return value
+
+
+def alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with the same number of axes: positions, say, may be given once for all rows."""
+    if a.shape == b.shape or a.ndim == b.ndim or not a.ndim or not b.ndim or a.shape[-1] != b.shape[-1]:
+        return _one_row(a, b)
+    try:
+        return torch.broadcast_tensors(a, b)  # type: ignore[return-value]
+    except RuntimeError:
+        return a, b
+
+
+def _one_row(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    if a.ndim == b.ndim and a.ndim > 1 and a.shape[1:] == b.shape[1:] and 1 in (a.shape[0], b.shape[0]):
+        return torch.broadcast_tensors(a, b)  # type: ignore[return-value]
+    if a.ndim == b.ndim == 4 and a.shape == b.transpose(1, 2).shape:
+        return a, b.transpose(1, 2)  # heads before places, or behind them
+    return a, b
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,55 +55,73 @@ class Place:
     tolerance: float
 
     @classmethod
-    def at(cls, a: Run, b: Run, alignment: Alignment, point: Point, other: Point, pair: Pair, tolerance: float) -> "Place":
+    def at(
+        cls, a: Run, b: Run, alignment: Alignment, point: Point, other: Point, pair: Pair, tolerance: float
+    ) -> "Place":
         """The place of a pair of points."""
-        return cls(a, b, alignment, point, other, pair, culprit(a, point), culprit(b, other), tolerance)
-
-    @property
-    def head_dim(self) -> int | None:
-        """The width of a head, where the module has heads."""
-        found = getattr(self.a.modules[self.module_a], "head_dim", None)
-        return found if isinstance(found, int) else None
+        left = culprit(a, point, {pair.a for pair in alignment.pairs})
+        right = culprit(b, other, {pair.b for pair in alignment.pairs})
+        return cls(a, b, alignment, point, other, pair, left, right, tolerance)
 
     @property
     def value_a(self) -> Tensor:
-        return value_of(self.point, self.pair.a_part, self.a).double()
+        """What a has, at real tokens, in float64."""
+        return self._values()[0]
 
     @property
     def value_b(self) -> Tensor:
-        return value_of(self.other, self.pair.b_part, self.b).double()
+        return self._values()[1]
+
+    def _values(self) -> tuple[Tensor, Tensor]:
+        both = alike(value_of(self.point, self.pair.a_part), value_of(self.other, self.pair.b_part))
+        return real(both[0].double(), self.a, self.b), real(both[1].double(), self.a, self.b)
+
+    def shown(self) -> tuple[Tensor, Tensor]:
+        """Both values with all their axes, 0 at padding."""
+        both = alike(value_of(self.point, self.pair.a_part), value_of(self.other, self.pair.b_part))
+        for run in (self.a, self.b):
+            if run.present is not None and both[0].shape[:2] == run.present.shape:
+                hidden = ~run.present.view(*run.present.shape, *[1] * (both[0].ndim - 2))
+                return both[0].masked_fill(hidden, 0), both[1].masked_fill(hidden, 0)
+        return both
 
     def cut(self, value: Tensor) -> Tensor:
         """A value computed for all places, at real tokens only."""
-        return real(value.double(), self.a if self.a.present is not None else self.b)
+        whole = value_of(self.other, self.pair.b_part)
+        return real(alike(value.double(), whole)[0], self.a, self.b)
 
     def input(self) -> Tensor | None:
         """What went into the module of a."""
-        found = self.a.value(self.module_a, "in", self.point.call)
+        found = self.a.value(self.point.module, "in", self.point.call)
         return None if found is None else (found.double() if found.is_floating_point() else found)
 
     def earlier(self) -> list[Point]:
         """a's points before this one."""
         return self.a.points[: self.a.points.index(self.point)]
 
+    def head_width(self) -> int | None:
+        """The width of a head, from the modules around, else from the config."""
+        for path in (self.module_a, *reversed(self.point.inside)):
+            for name in ("head_dim", "attention_head_size", "key_value_proj_dim"):
+                if isinstance(found := getattr(self.a.modules[path], name, None), int):
+                    return found
+        config = getattr(self.a.model, "config", None)
+        for name in ("head_dim", "num_heads", "num_attention_heads", "n_head", "n_heads"):
+            if isinstance(found := getattr(config, name, None), int) and found:
+                return found if name == "head_dim" else self.point.value.shape[-1] // found
+        return None
 
-def culprit(seen: Run, point: Point) -> str:
-    """The module whose own computation made the value: what came out of it, or what it handed to one within it."""
+
+def culprit(seen: Run, point: Point, paired: set[str]) -> str:
+    """The module whose own computation made the value: what came out of it, or what it handed to one within it.
+
+    What a module of no counterpart made, and handed on, is its own doing; the outputs of others have been compared.
+    """
     if point.side == "out":
         return point.module
-    if point.made_by is not None:
+    if point.made_by is not None and point.made_by not in paired:
         return point.made_by
     return point.inside[-1] if point.inside else ""
-
-
-def alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with the same number of axes: positions, say, may be given once for all rows."""
-    if a.shape == b.shape or not a.ndim or not b.ndim or a.shape[-1] != b.shape[-1]:
-        return a, b
-    try:
-        return tuple(torch.broadcast_tensors(a, b))  # type: ignore[return-value]
-    except RuntimeError:
-        return a, b
 
 
 def equal(a: Tensor | None, b: Tensor | None, tolerance: float = 1e-6) -> bool:

@@ -81,8 +81,12 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 def first_tensor(value: Any) -> Tensor | None:
     """The first tensor of numbers; of an index, where there is no other."""
-    found = [tensor for tensor in tensors(value) if not tensor.is_complex()]
-    return next((tensor for tensor in found if tensor.is_floating_point()), found[0] if found else None)
+    other = None
+    for tensor in tensors(value):
+        if tensor.is_floating_point():
+            return tensor
+        other = tensor if other is None and not tensor.is_complex() else other
+    return other
 
 
 def same(a: Tensor, b: Tensor) -> bool:

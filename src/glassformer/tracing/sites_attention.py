@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from glassformer.tracing.agreement import error
 from glassformer.tracing.align import matrix
-from glassformer.tracing.choices import Choices, Heads, deviations, differing, key_of, phrase, usual
+from glassformer.tracing.choices import Choices, Heads, deviations, differing, key_of, phrase, strangeness, usual
 from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.place import Place
 from glassformer.tracing.points import Run
@@ -27,7 +27,7 @@ def attention_findings(place: Place) -> tuple[list[Finding], list[str]]:
         if value.shape != target.shape:
             return float("inf")
         counted = target.isfinite().all(-1)  # a query that sees nothing may be anything
-        counted = counted if present is None else counted & present
+        counted = counted if present is None or present.shape != counted.shape else counted & present
         return error(value[counted], target[counted])
 
     fits: tuple[dict[Choices, float], dict[Choices, float]] = {}, {}
@@ -66,16 +66,18 @@ def findings(place: Place, heads: Heads, of_a: dict[Choices, float], of_b: dict[
     found: dict[tuple[str, ...], Finding] = {}
     for fields, a, b, off in sorted((p for p in pairs if len(p[0]) == fewest), key=lambda p: p[3]):
         does_a, does_b = (" and ".join(phrase(field, c, heads) for field in fields) for c in (a, b))
-        name = place.module_a or "the output"
+        name = place.module_a or "the model itself"
         said = f"{name}: a {does_a}, b {does_b}; when a does as b, the two agree to {off:.0e}"
         key = key_of(fields[0], a, b)
-        odd = "b" if a in list(usual(heads, [a.scale], [a.window] if a.window else [])) else "a"
+        odd = "b" if strangeness(b, heads) > strangeness(a, heads) else "a"
         found.setdefault(tuple(fields), Finding(key, odd, name, said, off))
     if not of_a and of_b:
         best = min(of_b, key=lambda c: of_b[c])
         name = place.module_a
-        said = (f"{name}: a does something unknown; attention that {phrase('causal', best, heads)} and "
-                f"{phrase('scale', best, heads)}, from a's own queries, keys and values, gives b's to {of_b[best]:.0e}")  # fmt: skip
+        ways = " and ".join(phrase(field, best, heads) for field in ("causal", "scale", "rotation"))
+        said = (
+            f"{name}: what a does is none of what was tried; attention that {ways} gives b's value to {of_b[best]:.0e}"
+        )
         return [Finding("unknown", "a", name, said, of_b[best])]
     return list(found.values())
 
@@ -84,10 +86,12 @@ def heads_of(place: Place) -> Heads | None:
     """Queries, keys and values of a, as heads, from the layers that ran before."""
     seen, point = place.a, place.point
     parts = projections(place)
-    width = head_width(seen, place)
+    width = place.head_width()
     if point.side != "in" or parts is None or width is None or point.value.ndim != 3:
         return None
     q, k, v = parts
+    if any(x.ndim not in (3, 4) for x in parts):
+        return None
     split = []
     for x in (q, k, v):
         if x.shape[-1] % width and x.ndim == 3:
@@ -98,12 +102,28 @@ def heads_of(place: Place) -> Heads | None:
     present = seen.present if seen.present is not None else place.b.present
     present = None if present is None else present[:ROWS].bool()
     frequencies = {one: f for one, run in (("a", seen), ("b", place.b)) if (f := frequency(run, width)) is not None}
-    if len(frequencies) == 2 and alike(frequencies["a"], frequencies["b"]):
+    if len(frequencies) == 2 and same_turn(frequencies["a"], frequencies["b"]):
         del frequencies["b"]
-    return Heads(*split, present, frequencies, point.value.shape[-1])
+    return Heads(*split, present, frequencies, point.value.shape[-1], score_bias(place, split[0], split[1]))
 
 
-def alike(a: tuple[Tensor, float], b: tuple[Tensor, float]) -> bool:
+def score_bias(place: Place, q: Tensor, k: Tensor) -> Tensor | None:
+    """What a module computed that fits the scores, (1 or b, h, t, s): a bias by distance. Of either model."""
+    for seen in (place.a, place.b):
+        for point in seen.points:
+            value = point.value
+            tap = isinstance(seen.modules[point.module], nn.Identity)  # a tap shows weights
+            if (
+                point.side == "out"
+                and not tap
+                and value.ndim == 4
+                and value.shape[1:] == (q.shape[1], q.shape[2], k.shape[2])
+            ):
+                return value[:ROWS]
+    return None
+
+
+def same_turn(a: tuple[Tensor, float], b: tuple[Tensor, float]) -> bool:
     """Whether two rotations turn alike."""
     return a[0].shape == b[0].shape and abs(a[1] - b[1]) < 1e-6 and torch.allclose(a[0].double(), b[0].double(), 1e-5)
 
@@ -138,19 +158,6 @@ def projections(place: Place) -> tuple[Tensor, Tensor, Tensor] | None:
     if len(heads) >= 2:
         q, k = heads[0], heads[1]
     return q, k, v
-
-
-def head_width(seen: Run, place: Place) -> int | None:
-    """The width of a head, from the modules around, else from the config."""
-    for path in (place.module_a, *reversed(place.point.inside)):
-        for name in ("head_dim", "attention_head_size", "key_value_proj_dim"):
-            if isinstance(found := getattr(seen.modules[path], name, None), int):
-                return found
-    config = getattr(seen.model, "config", None)
-    for name in ("head_dim", "num_heads", "num_attention_heads", "n_head", "n_heads"):
-        if isinstance(found := getattr(config, name, None), int):
-            return found if name == "head_dim" else place.point.value.shape[-1] // found
-    return None
 
 
 def frequency(seen: Run, width: int) -> tuple[Tensor, float] | None:
