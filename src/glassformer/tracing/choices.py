@@ -69,7 +69,8 @@ class Heads:
 
     def compute(self, c: Choices) -> Tensor:
         """(b, t, h · k) under these choices."""
-        q, k, v = self.q.double(), self.k.double(), self.v.double()
+        exact = c.precision == torch.float64  # else what comes before it is left in the model's own dtype
+        q, k, v = ((x.double() if exact else x) for x in (self.q, self.k, self.v))
         if c.exchanged and q.shape == k.shape == v.shape:
             q, k, v = {"query and key": (k, q, v), "key and value": (q, v, k), "query and value": (v, k, q)}[
                 c.exchanged
@@ -80,10 +81,10 @@ class Heads:
             k = k if c.rotation == "queries" else turned(k, angle, c.rotation) * magnitude
         group = q.shape[1] // k.shape[1]
         if c.heads == "grouped":
-            k, v = (x.repeat_interleave(group, 1) for x in (k, v))
+            k, v = (x.repeat_interleave(group, 1) if group > 1 else x for x in (k, v))
         else:
             k, v = (x.repeat(1, group, 1, 1) for x in (k, v))
-        if c.precision != torch.float64:
+        if not exact:
             q, k, v = (x.to(c.precision) for x in (q, k, v))
         scores = (q @ k.mT) * c.scale
         if c.bias and self.bias is not None:
@@ -126,7 +127,7 @@ class Heads:
 def turned(x: Tensor, angle: Tensor, layout: str) -> Tensor:
     """Each pair of x turned by its angle; what is beyond the angles stays."""
     half = angle.shape[-1]
-    cos, sin = angle.cos(), angle.sin() * (-1 if layout == "backwards" else 1)
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype) * (-1 if layout == "backwards" else 1)
     x, rest = x[..., : 2 * half], x[..., 2 * half :]
     if layout == "interleaved":
         left, right = x[..., 0::2], x[..., 1::2]
@@ -230,7 +231,9 @@ def phrase(field: str, c: Choices, heads: Heads) -> str:
         turned_by = float(frequency[min(1, len(frequency) - 1)])
         return f"rotates the second pair by {turned_by:.4g} a place, cosines times {magnitude:.4g}"
     if field == "positions":
-        return {"plain": "counts positions from the first place, padding too", "real": "counts real tokens only"}[c.positions]  # fmt: skip
+        return (
+            "counts real tokens only" if c.positions == "real" else "counts positions from the first place, padding too"
+        )
     if field == "heads":
         return "serves neighbouring query heads by one key head" if c.heads == "grouped" else "tiles its key heads"
     if field == "exchanged":

@@ -22,8 +22,8 @@ def own_parameters(seen: Run, path: str, part: Part = None) -> Parameters:
     module = seen.modules[path]
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     weight = matrix(module) if matrix(module) is not None else weight
-    weight = weight.detach().double() if isinstance(weight, Tensor) else None
-    bias = bias.detach().double() if isinstance(bias, Tensor) else None
+    weight = weight.detach().double().cpu() if isinstance(weight, Tensor) else None
+    bias = bias.detach().double().cpu() if isinstance(bias, Tensor) else None
     if part is not None:
         weight = None if weight is None else weight[part[0] : part[1]]
         bias = None if bias is None else bias[part[0] : part[1]]

@@ -62,7 +62,7 @@ class Run:
     def present(self) -> Tensor | None:
         """(b, t), True at real tokens, where an attention mask was given."""
         mask = self.given.get("attention_mask")
-        return None if not isinstance(mask, Tensor) or mask.ndim != 2 else mask != 0
+        return None if not isinstance(mask, Tensor) or mask.ndim != 2 else (mask != 0).cpu()
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -124,11 +124,10 @@ def run(model: nn.Module, inputs: Inputs, what: str, *, seed: int = 0) -> Run:
         tensor = first_tensor(value)
         if tensor is None:
             return
-        maker = makers.get(id(tensor))
-        made_by = None
-        if side == "in" and maker is not None and torch.equal(maker[2], tensor):  # not changed in place since
+        held, maker, made_by = tensor.detach().cpu().clone(), makers.get(id(tensor)), None
+        if side == "in" and maker is not None and same(maker[2], held):  # not changed in place since
             made_by = maker[1]
-        point = Point(module, side, calls.get(module, 0), tensor.detach().clone(), tuple(running), made_by)
+        point = Point(module, side, calls.get(module, 0), held, tuple(running), made_by)
         seen.points.append(point)
         seen.at[point.key] = point
         before = seen.at.get((module, "in", point.call))

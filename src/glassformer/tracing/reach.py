@@ -12,7 +12,7 @@ Key = tuple[str, str, int]
 
 
 def reached(seen: Run, point: Point, touched: Tensor | None = None) -> set[Key]:
-    """The points whose values change when the value at `point` is disturbed, where `touched` says; none if it cannot be."""
+    """The points whose values change when that at `point` is disturbed, where `touched` says; none if it cannot be."""
     module = seen.modules[point.module]
     call = 0
 
@@ -53,7 +53,7 @@ def disturbed(value: Any, touched: Tensor | None) -> Any:
         if not value.is_floating_point():
             return value.flip(-1) if value.dtype in (torch.int64, torch.int32) and value.ndim else None
         noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(0)).to(value)
-        noise = noise * touched if touched is not None and touched.shape == noise.shape else noise
+        noise = noise * touched.to(noise.device) if touched is not None and touched.shape == noise.shape else noise
         return value + noise * value.abs().max().clamp(min=1e-3)
     if isinstance(value, tuple | list):
         for i, each in enumerate(value):

@@ -109,8 +109,8 @@ def heads_of(place: Place) -> Heads | None:
 
 def score_bias(place: Place, q: Tensor, k: Tensor) -> Tensor | None:
     """What a module computed that fits the scores, (1 or b, h, t, s): a bias by distance. Of either model."""
-    for seen in (place.a, place.b):
-        for point in seen.points:
+    for seen, until in ((place.a, place.point), (place.b, place.other)):
+        for point in reversed(seen.points[: seen.points.index(until)]):
             value = point.value
             tap = isinstance(seen.modules[point.module], nn.Identity)  # a tap shows weights
             if (

@@ -83,7 +83,9 @@ def indices(place: Place) -> Iterator[Variant]:
         if isinstance(given, Tensor) and given.shape == ids.shape and not given.is_floating_point():
             key = "token types" if name == "token_type_ids" else "ids"
             yield Variant(
-                "" if name == "token_type_ids" else key, f"takes the {name} it is given", lambda given=given: given
+                "" if name == "token_type_ids" else key,
+                f"takes the {name} it is given",
+                lambda given=given: given.cpu(),
             )
     yield Variant("token types" if "token_type" in name_of(place) or "segment" in name_of(place) else "positions",
                   "takes 0 everywhere", lambda: torch.zeros_like(plain))  # fmt: skip
@@ -162,7 +164,7 @@ def hand(place: Place) -> Iterator[tuple[str, Tensor]]:
             continue
         sums = [*plain, *((f"{n} + {m}", x + y) for (n, x), (m, y) in combinations(plain, 2))]
         for name, value in sums:
-            yield f"{path.removeprefix(within)}({name})", module(value.to(weight.dtype)).detach().double()
+            yield f"{path.removeprefix(within)}({name})", module(value.to(weight)).detach().double().cpu()
 
 
 def is_child(path: str, parent: str) -> bool:

@@ -157,7 +157,7 @@ def other_parameters(place: Place, x: Tensor, mine: Parameters, theirs: Paramete
 
 def weight_of(module: torch.nn.Module) -> Tensor | None:
     weight = getattr(module, "weight", None)
-    return weight.detach().double() if isinstance(weight, Tensor) else None
+    return weight.detach().double().cpu() if isinstance(weight, Tensor) else None
 
 
 # -- norms -------------------------------------------------------------------------------------------------------------
