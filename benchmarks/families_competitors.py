@@ -100,7 +100,8 @@ def experts_glassformer(shape: dict[str, int], batch_size: int, steps: int, bf16
     from glassformer.ops.machine import keep_freed_memory
 
     keep_freed_memory()
-    model = create_model("mixtral", **shape, num_experts=8, num_chosen=2, window_size=None)
+    head_dim = shape["dim"] // shape["num_heads"]  # their default; ours is that of the published model, 128
+    model = create_model("mixtral", **shape, head_dim=head_dim, num_experts=8, num_chosen=2, window_size=None)
     x = _tokens(batch_size, shape["max_positions"], shape["vocab_size"])
     return _training(model, lambda: model(x, labels=x).loss, bf16, steps)
 
