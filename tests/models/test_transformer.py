@@ -132,7 +132,7 @@ def test_masks_whose_values_are_not_looked_at_mean_the_same(
     [dict(zip(("norm_first", "batch_first", "bias"), choice, strict=True))
      for choice in itertools.product([False, True], repeat=3)]
     + [{"activation": "gelu"}, {"activation": F.silu}, {"layer_norm_eps": 0.1}, {"num_encoder_layers": 1, "nhead": 1}],
-    ids=str,
+    ids=lambda options: ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in options.items()),
 )  # fmt: skip
 def test_every_option_gives_torchs_values_and_gradients(options: dict[str, Any]) -> None:
     masks = MASKS["causal and padding"]()
