@@ -85,7 +85,8 @@ def test_hugging_faces_and_ours_agree_either_way_round(name: str, tmp_path: Path
         compare(theirs, ours, [case.kind.theirs(inputs), inputs]),
     ):
         assert not found, found.sentence
-        assert found.aligned == "by the checkpoint table"
+        by_file_names = name != "vit"  # its modules are not named as its files name them
+        assert found.aligned == ("by the checkpoint table" if by_file_names else "by values, shapes and order")
         assert len(found.points) > 40
 
 

@@ -18,6 +18,11 @@ COMMANDS = {
     "convert": "Convert",
     "bench": "Bench",
     "demo": "Demo",
+    "xray": "XRay",
+    "compare": "Compare",
+    "cost": "Cost",
+    "plan": "Plan",
+    "sentiment": "Sentiment",
 }
 """The commands, in the order of `--help`; `eval`'s options are `glassformer.cli.eval.Eval`, which `run` takes."""
 

@@ -5,6 +5,7 @@
     patch(model, {name: change})       a model some of whose activations are replaced
     logit_lens(model, ids)             what each layer would predict already
     attention_weights(model, *inputs)  where each head looks
+    compare(a, b, inputs)              where two models first differ, and what it looks like
 
 Nothing is attached to a model before one of these is called, and nothing is left on it afterwards: a model that nobody
 looks into pays nothing and compiles whole.
@@ -17,6 +18,8 @@ in a model (a rotation is no tensor) are refused when asked for.
 """
 
 from glassformer.tracing.attention import attention_weights, listening_to_attention
+from glassformer.tracing.compare import compare
+from glassformer.tracing.divergence import Divergence
 from glassformer.tracing.failure import Failure
 from glassformer.tracing.intervene import logit_lens, patch, record
 from glassformer.tracing.patterns import CANONICAL, activation_names
@@ -28,6 +31,7 @@ from glassformer.tracing.xray import xray
 
 __all__ = [
     "CANONICAL",
+    "Divergence",
     "Failure",
     "ModuleCall",
     "Operation",
@@ -36,6 +40,7 @@ __all__ = [
     "Trace",
     "activation_names",
     "attention_weights",
+    "compare",
     "listening_to_attention",
     "logit_lens",
     "patch",

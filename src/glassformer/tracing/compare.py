@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch.nn.functional as F
 from torch import nn
 
 from glassformer.tracing.agreement import allowed, difference, error
@@ -11,7 +12,7 @@ from glassformer.tracing.divergence import Compared, Divergence
 from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.parameters import own_parameters
 from glassformer.tracing.place import Place, alike, equal, real, value_of
-from glassformer.tracing.points import Inputs, Point, Run, run
+from glassformer.tracing.points import Inputs, Run, run
 from glassformer.tracing.reach import reached
 from glassformer.tracing.sites import SITES
 
@@ -93,16 +94,18 @@ def points(a: Run, b: Run, alignment: Alignment, tolerance: float | None) -> Ite
 
 def is_settled(a: Run, compared: list[Compared], i: int) -> bool:
     """Whether the models agree, and far better, at a later point that this one has an influence on."""
-    point: Point = compared[i].where[0]
+    point, other, pair = compared[i].where
     later = [one for one in compared[i + 1 :] if one.agrees and MUCH_NEARER * one.error < compared[i].error]
-    keys = {one.where[0].key for one in later}
+    keys = {one.where[0].key for one in later} - {point.key}  # of what is fused, other parts may agree
     if (point.module, "out", point.call) in keys or not keys:
         return bool(keys)
-    mine, theirs = alike(point.value, compared[i].where[1].value)
+    mine, theirs = alike(value_of(point, pair.a_part), value_of(other, pair.b_part))
     touched = None
     if mine.shape == theirs.shape and mine.is_floating_point():
         gap = (mine.double() - theirs.double()).abs()
         touched = gap > compared[i].tolerance * gap.max()
+        if pair.a_part is not None and point.side == "out":
+            touched = F.pad(touched, (pair.a_part[0], point.value.shape[-1] - pair.a_part[1]))
     return bool(keys & reached(a, point, touched))
 
 
