@@ -1,5 +1,7 @@
 """Activations by name: reading, replacing, and what each layer would say already."""
 
+import re
+
 import pytest
 import torch
 from declared import DECLARED, Declared
@@ -33,6 +35,11 @@ def test_every_family_has_the_canonical_names_and_gives_them(case: Declared) -> 
             assert len(found) >= 2
             assert all(isinstance(value, Tensor) and value.ndim == (4 if "weights" in word else 3)
                        for value in found.values())  # fmt: skip
+
+
+def test_every_canonical_name_is_that_of_a_family() -> None:
+    names = {re.sub(r"\.\d+", ".*", name) for case in DECLARED for name in activation_names(case.build())}
+    assert not [word for word in CANONICAL if not any(f".{name}".endswith(f".{word}") for name in names)]
 
 
 def test_what_is_recorded_is_what_flows(model: GPT2) -> None:
@@ -91,6 +98,8 @@ def test_patched_attention_weights_meet_the_values(model: GPT2) -> None:
     name = "blocks.1.attention.output.input"
     with patch(model, {"blocks.1.attention.weights": itself}):
         mixed = record(model, name, IDS)[name]
+        seen = record(model, "blocks.1.attention.weights", IDS)["blocks.1.attention.weights"]
+    assert torch.equal(seen, itself)
     torch.testing.assert_close(mixed, record(model, "blocks.1.attention.value", IDS)["blocks.1.attention.value"])
 
 

@@ -39,6 +39,7 @@ def test_every_model_is_seen_forward_and_backward_and_left_as_it_was(case: Decla
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert not torch.nn.modules.module._has_any_global_hook()
     assert trace.gradients.keys() == {name for name, _ in model.named_parameters()}
 
 
@@ -158,6 +159,38 @@ def test_nested_outputs_generators_and_other_inputs_are_taken() -> None:
     assert [call.call for call in trace.root.children if call.path == "layer"] == [0, 1, 2]
     assert str(trace.root.inputs[0]) == "f32(2, 4)"
     assert trace.objective == "the sum of the output"
+
+
+def test_inputs_given_by_name_are_seen_at_every_level() -> None:
+    class ByName(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, *, x: Tensor) -> Tensor:
+            return self.layer(input=x)
+
+    trace = xray(ByName(), x=torch.zeros(2, 4), keep=["layer.input", "layer"])
+    assert [str(call.inputs[0]) for call in trace.root.calls()] == ["f32(2, 4)"] * 2
+    assert [tuple(trace.tensor(name).shape) for name in ("layer.input", "layer")] == [(2, 4), (2, 3)]
+
+
+def test_gradients_of_what_was_computed_before_belong_to_the_model_itself() -> None:
+    class Looks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+            self.first = nn.Embedding(5, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            row = self.first(torch.arange(1)).detach()
+            return (self.layer(x) + row.sum()).sum()
+
+    before = torch.ones(2, 4, requires_grad=True).exp()  # its node has the number before the first of the run
+    trace = xray(Looks(), before, backward=True)
+    found = [operation for operation in trace.operations if operation.backward_of == "ExpBackward0"]
+    assert found
+    assert all(operation in trace.root.backward for operation in found)
 
 
 def test_what_is_computed_again_for_the_backward_pass_stands_in_its_module() -> None:

@@ -117,3 +117,15 @@ def test_the_fast_path_of_torch_is_one_operator_with_the_flops_of_its_parts() ->
         fast = xray(layer, x)
     assert [op.name for op in fast.operations if op.flops] == ["aten._transformer_encoder_layer_fwd"]
     assert fast.flops == slow.flops > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensor:UserWarning")
+def test_rows_of_unequal_lengths_count_as_long_as_they_are() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2).eval()
+    x, padding = torch.randn(2, 5, 16), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with torch.inference_mode():
+        both = xray(model, x, src_key_padding_mask=padding)
+        rows = xray(model, x[:1]).flops + xray(model, x[:1, :3]).flops
+    assert both.error is None
+    assert both.flops == rows
+    assert "nested f32(2, 5, 16)" in [str(each) for each in both.find("layers.0").inputs]

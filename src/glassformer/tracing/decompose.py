@@ -1,6 +1,6 @@
 """Attention weights from models that never form them: computed beside each fused call from what went into it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class AttentionWeights:
             if weights is not None:
                 self.found[operation.module] = weights.detach().clone()
 
-    def module(self, call: ModuleCall, outputs: list[Tensor]) -> None:
+    def module(self, call: ModuleCall, outputs: Sequence[Tensor]) -> None:
         """Look at what a module gave: a tap stands below the layer that attends."""
         if call.path.endswith(".weights") and call.kind == "Identity" and outputs:
             self.found[call.path.removesuffix(".weights")] = outputs[0].detach().clone()
@@ -56,13 +56,13 @@ def formed(arguments: Mapping[str, Any]) -> Tensor:
     if q.shape[1] != k.shape[1]:
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
     scale = arguments.get("scale")
-    scores = q.to(dtype) @ k.to(dtype).mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    with torch.autocast(q.device.type, enabled=False):
+        scores = q.to(dtype) @ k.to(dtype).mT * (q.shape[-1] ** -0.5 if scale is None else scale)
     mask = arguments.get("attn_mask", arguments.get("attn_bias"))
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
     if arguments.get("is_causal"):
         t, s = scores.shape[-2:]
-        scores = scores.masked_fill(
-            torch.ones(t, s, dtype=torch.bool, device=q.device).tril().logical_not(), -torch.inf
-        )
+        later = torch.ones(t, s, dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
     return scores.softmax(-1).nan_to_num(0.0).to(q.dtype)  # a row that sees nothing has weights 0

@@ -64,18 +64,20 @@ def failure_of(error: BaseException, model: nn.Module, failed: Operation | None)
         code = _expression(*near[-1])
         tensors = _tensors(code, near[-1][0])
     said = [(name, info(tensor)) for name, tensor in tensors]
-    if failed is not None and not (_is_product(failed.name) and len(said) >= len(failed.inputs)):
+    as_written = failed is not None and _is_product(failed.name) and _is_product(code)
+    if failed is not None and not (as_written and len(said) >= len(failed.inputs)):
         said = _labelled(failed, said)
     path = names.get(id(module), type(module).__name__)
     operation = failed.name if failed is not None else " ".join(code.split())[:100] or type(error).__name__
     if operation.startswith("raise "):
         operation = "a check of its own"
-    why = explain(error, operation if failed else code, said, tensors)
+    why = explain(error, failed.name if failed is not None else code, said, tensors, code)
     return Failure(path, type(module).__name__, operation, tuple(said), source, why, error)
 
 
 def _is_product(operation: str) -> bool:
-    return any(word in operation for word in ("mm", "linear", "matmul", "@", "einsum"))
+    """Whether an operator or an expression is a product of matrices."""
+    return re.search(r"\b(add|b|badd)?mm\b|linear|matmul|@", operation) is not None
 
 
 def _labelled(failed: Operation, said: list[tuple[str, TensorInfo]]) -> list[tuple[str, TensorInfo]]:
@@ -90,11 +92,15 @@ def _labelled(failed: Operation, said: list[tuple[str, TensorInfo]]) -> list[tup
 
 
 def explain(
-    error: BaseException, operation: str, met: list[tuple[str, TensorInfo]], values: list[tuple[str, Tensor]]
+    error: BaseException,
+    operation: str,
+    met: list[tuple[str, TensorInfo]],
+    values: list[tuple[str, Tensor]],
+    code: str,
 ) -> str:
     """The reason in one sentence: a rule of shapes or dtypes that is broken here, else what the exception says."""
     message = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, RuntimeError | IndexError) or len(message) == 0:
+    if not isinstance(error, RuntimeError | IndexError) or code.startswith("raise "):
         return message
     if found := re.search(r"shape '\[(.*)\]' is invalid for input of size (\d+)", message):
         return f"{int(found[2]):,} elements do not fill the shape ({found[1]})"
@@ -106,14 +112,14 @@ def explain(
             return f"{kinds[0][0]} is {kinds[0][1]} and {different[0]} is {different[1]}"
     matrices = [(name, about.shape) for name, about in met if len(about.shape) >= 2]
     if _is_product(operation) and len(matrices) >= 2:
-        if said := _inner_sizes(*matrices[:2], "linear" in operation or "shapes cannot be multiplied" in message):
-            return said
+        is_linear = "linear" in code
+        first, second = matrices[:2] if is_linear else matrices[-2:]  # what is added to a product stands first
+        return _inner_sizes(first, second, is_linear) or message
+    if "must match the size of tensor" not in message:
+        return message
     shapes = [(name, about.shape) for name, about in met]
-    for i, first in enumerate(shapes):
-        for second in shapes[i + 1 :]:
-            if said := _not_broadcast(first, second):
-                return said
-    return message
+    pairs = ((first, second) for i, first in enumerate(shapes) for second in shapes[i + 1 :])
+    return next((said for pair in pairs if (said := _not_broadcast(*pair))), message)
 
 
 Named = tuple[str, tuple[int, ...]]
@@ -121,10 +127,10 @@ Named = tuple[str, tuple[int, ...]]
 
 def _inner_sizes(first: Named, second: Named, is_linear: bool) -> str | None:
     (a, x), (b, y) = first, second
+    if is_linear and "weight" in b:  # x Wᵀ
+        return None if x[-1] == y[-1] else f"{a} has {x[-1]} numbers in its last dimension, and {b} takes {y[-1]}"
     if x[-1] == y[-2]:
         return None
-    if is_linear and "weight" in b and x[-1] != y[-1]:
-        return f"{a} has {x[-1]} numbers in its last dimension, and {b} takes {y[-1]}"
     return f"the inner sizes of {shape_text(x)} × {shape_text(y)}, {x[-1]} and {y[-2]}, do not match"
 
 

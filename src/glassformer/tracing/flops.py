@@ -17,7 +17,7 @@ Where PyTorch's `FlopCounterMode` says something else:
 With a mask handed over as a tensor both count all pairs: the kernel does compute those.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -79,15 +79,24 @@ def _convolution_backward(a: Arguments, _: Any) -> int:
 
 
 def _encoder_layer(a: Arguments, _: Any) -> int:
-    """nn.TransformerEncoderLayer in one operator: the attention below, and the feed-forward layer."""
-    return _attention_block(a, _) + 4 * prod(a["src"].shape) * a["ffn_weight_1"].shape[0]
+    """nn.TransformerEncoderLayer in one operator: attention, and the feed-forward layer."""
+    lengths = _lengths(a["src"])
+    return _attended(lengths, lengths, a["embed_dim"]) + 4 * sum(lengths) * a["embed_dim"] * a["ffn_weight_1"].shape[0]
 
 
 def _attention_block(a: Arguments, _: Any) -> int:
-    """nn.MultiheadAttention in one operator: four projections, and all pairs of query and key."""
-    x = a["src"] if "src" in a else a["query"]
-    s = x.shape[-2] if "src" in a else a["key"].shape[-2]
-    return 8 * prod(x.shape) * x.shape[-1] + 4 * prod(x.shape) * s
+    """nn.MultiheadAttention in one operator."""
+    return _attended(_lengths(a["query"]), _lengths(a["key"]), a["embed_dim"])
+
+
+def _attended(queries: Sequence[int], keys: Sequence[int], dim: int) -> int:
+    """Projections of queries and outputs, of keys and values, and all pairs of a row's queries and keys."""
+    return sum(4 * (t + s) * dim * dim + 4 * t * s * dim for t, s in zip(queries, keys, strict=True))
+
+
+def _lengths(x: Tensor) -> list[int]:
+    """How long each row is; a nested tensor, which leaves padding out, has rows of unequal lengths."""
+    return x._nested_tensor_size()[:, 0].tolist() if x.is_nested else [x.shape[-2]] * prod(x.shape[:-2])
 
 
 _FUSED = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention",

@@ -1,7 +1,7 @@
 """Read a model's activations by name, put others in their place, and ask what each layer would say already."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from glassformer.models.language_model import LanguageModel
 from glassformer.ops.attend import reference
-from glassformer.parts import Attention, LatentAttention, kernels
-from glassformer.tracing.patterns import activation_names, resolve
+from glassformer.parts import Attention, LatentAttention
+from glassformer.tracing.patterns import activation_names, matching, require_seen, resolve
 from glassformer.tracing.values import shape_text, tensors_in
 
 Change = Tensor | Callable[[Tensor], Tensor]
@@ -23,11 +23,12 @@ def record(model: nn.Module, names: str | Sequence[str], *inputs: Any, **kwargs:
 
     Names and patterns are those of `activation_names`; the result has them in the order of the model's modules. Of a
     module that is called several times the last call counts, of several tensors the first. The model runs in the mode
-    that it is in. Where the weights of our attention are asked for, its layers have the reference kernel meanwhile.
+    that it is in. Layers of ours whose attention weights are asked for have the reference kernel meanwhile.
 
-    Raises ValueError for a name that the model has not, with the nearest, and for one that recorded nothing.
+    Raises ValueError for a name that the model has not, with the nearest, and for one that recorded nothing (for a
+    pattern, if nothing that it means did).
     """
-    found = resolve([names] if isinstance(names, str) else names, activation_names(model))
+    found = resolve(names, activation_names(model))
     seen: dict[str, Tensor] = {}
 
     def note(name: str, value: Any) -> None:
@@ -36,15 +37,13 @@ def record(model: nn.Module, names: str | Sequence[str], *inputs: Any, **kwargs:
             seen[name] = first.detach().clone()
 
     with ExitStack() as stack:
-        if any(_is_tap(model, name) for name in found):
-            stack.enter_context(kernels(model, attend="reference"))
         for name in found:
+            if _is_tap(model, name):
+                stack.enter_context(_weights_formed(model.get_submodule(name.rpartition(".")[0])))
             stack.callback(_hooked(model, name, note).remove)
         model(*inputs, **kwargs)
-    missing = next((name for name in found if name not in seen), None)
-    if missing is not None:
-        raise ValueError(f"{missing!r} recorded nothing: this run did not call that module, or it gave no tensor")
-    return {name: seen[name] for name in found}
+    require_seen(names, seen)
+    return {name: seen[name] for name in found if name in seen}
 
 
 def _hooked(model: nn.Module, name: str, note: Callable[[str, Any], None]) -> Any:
@@ -76,16 +75,17 @@ def patch(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[nn.Module
     whose module was never called; TypeError for a module that gives no tensor to replace.
     """
     names = activation_names(model)
-    chosen = {name: change for pattern, change in changes.items() for name in resolve([pattern], names)}
+    chosen = {name: change for pattern, change in changes.items() for name in resolve(pattern, names)}
     used: set[str] = set()
     with ExitStack() as stack:
         for name, change in chosen.items():
             if _is_tap(model, name):
-                stack.enter_context(_other_weights(model, name, change, used))
+                layer = model.get_submodule(name.rpartition(".")[0])
+                stack.enter_context(_kernel(layer, _ChangedWeights(name, change, used)))
             else:
                 stack.callback(_changed(model, name, change, used).remove)
         yield model
-    unused = next((name for name in chosen if name not in used), None)
+    unused = next((pattern for pattern in changes if not matching(pattern, used)), None)
     if unused is not None:
         raise ValueError(f"{unused!r} was never reached while it was patched: nothing was replaced")
 
@@ -120,23 +120,32 @@ def _replaced(name: str, value: Any, change: Change, used: set[str]) -> Any:
     return new
 
 
-@contextmanager
-def _other_weights(model: nn.Module, name: str, change: Change, used: set[str]) -> Iterator[None]:
-    """While entered, a layer attends with changed weights: a kernel that forms, changes and uses them."""
-    layer: Any = model.get_submodule(name.rpartition(".")[0])
-    before = layer.kernel
+class _ChangedWeights:
+    """A kernel that forms the weights, changes them, and uses them."""
 
-    def kernel(q: Tensor, k: Tensor, v: Tensor, *, dropout: float, **options: Any) -> tuple[Tensor, Tensor]:
+    def __init__(self, name: str, change: Change, used: set[str]) -> None:
+        self.name, self.change, self.used = name, change, used
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, dropout: float, **options: Any) -> tuple[Tensor, Tensor]:
         _, weights = reference(q, k, v, dropout=0.0, **options)
-        weights = _replaced(name, weights, change, used)
+        weights = _replaced(self.name, weights, self.change, self.used)
         v = v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
         return F.dropout(weights, dropout).to(v.dtype) @ v, weights
 
+
+@contextmanager
+def _kernel(layer: Any, kernel: Any) -> Iterator[None]:
+    before = layer.kernel
     layer.kernel = kernel
     try:
         yield
     finally:
         layer.kernel = before
+
+
+def _weights_formed(layer: Any) -> AbstractContextManager[None]:
+    """While entered, a layer of ours forms its weights: those that a patch has changed, or the reference kernel's."""
+    return nullcontext() if isinstance(layer.kernel, _ChangedWeights) else _kernel(layer, reference)
 
 
 @torch.no_grad()

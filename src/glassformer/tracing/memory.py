@@ -2,6 +2,8 @@
 
 import weakref
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ class Memory:
 
     def __init__(self, model: nn.Module) -> None:
         self.live = 0
-        self._known: set[int] = set()
+        self._watched: dict[int, weakref.ref[Any]] = {}
         self._made_of: dict[int, tuple[str, ...]] = {}
         for name, parameter in model.named_parameters():
             self._notice(parameter, counted=False)
@@ -54,16 +56,16 @@ class Memory:
 
     def _notice(self, tensor: Tensor, *, counted: bool) -> None:
         key = _key(tensor)
-        if key is None or key in self._known:
+        if key is None or key in self._watched:
             return
-        storage = tensor.untyped_storage() if is_plain(tensor) else tensor
-        size = storage.nbytes() if is_plain(tensor) and counted else 0
-        self._known.add(key)
+        memory: Any = tensor.untyped_storage() if is_plain(tensor) else tensor
+        size = memory.nbytes() if is_plain(tensor) and counted else 0
         self.live += size
-        weakref.finalize(storage, self._forget, key, size).atexit = False
+        # Kept here and not by a finalizer, which would keep this object as long as the model lives.
+        self._watched[key] = weakref.ref(memory, partial(self._forget, key, size))
 
-    def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
+    def _forget(self, key: int, size: int, _gone: Any) -> None:
+        self._watched.pop(key, None)
         self._made_of.pop(key, None)
         self.live -= size
 

@@ -41,24 +41,41 @@ def activation_names(model: nn.Module) -> list[str]:
     return [name for path in paths for name in (path, f"{path}.input")]
 
 
-def resolve(patterns: Iterable[str], names: Sequence[str]) -> list[str]:
+def resolve(patterns: str | Iterable[str], names: Sequence[str]) -> list[str]:
     """The names that the patterns mean, in the order of `names`; `*` stands for one part, `**` for any number of them.
 
     Raises ValueError for a pattern that means none, with the nearest names.
     """
     wanted: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        rule = re.escape(pattern).replace(r"\*\*", ".+").replace(r"\*", "[^.]+")
-        found = [name for name in names if re.fullmatch(rule, name)]
+    for pattern in listed(patterns):
+        found = matching(pattern, names)
         if not found:
             raise ValueError(f"no activation is called {pattern!r}{_nearest(pattern, names)}")
         wanted.update(found)
     return [name for name in names if name in wanted]
 
 
+def listed(patterns: str | Iterable[str]) -> list[str]:
+    """Several patterns, or one."""
+    return [patterns] if isinstance(patterns, str) else list(patterns)
+
+
+def matching(pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a pattern means."""
+    rule = re.escape(pattern).replace(r"\*\*", ".+").replace(r"\*", "[^.]+")
+    return [name for name in names if re.fullmatch(rule, name)]
+
+
+def require_seen(patterns: str | Iterable[str], seen: Iterable[str]) -> None:
+    """Raise ValueError for a pattern none of whose names came up in a run."""
+    seen = list(seen)
+    for pattern in listed(patterns):
+        if not matching(pattern, seen):
+            raise ValueError(f"{pattern!r} recorded nothing: this run did not call that module, or it gave no tensor")
+
+
 def _nearest(pattern: str, names: Sequence[str]) -> str:
     numbered = any(part.isdigit() for part in pattern.split("."))
     options = names if numbered else list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".*", name) for name in names))
     near = get_close_matches(pattern, options, n=3, cutoff=0.5)
-    listed = near or options[:8]
-    return f" (the nearest are {', '.join(listed)})" if near else f" (there are {', '.join(listed)}, ...)"
+    return f" (the nearest are {', '.join(near)})" if near else f" (there are {', '.join(options[:8])}, ...)"

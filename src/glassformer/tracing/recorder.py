@@ -2,16 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.modules.module import (
+    _global_forward_hooks_with_kwargs,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from glassformer.tracing.flops import flops_of
+from glassformer.tracing.keeper import Keeper
 from glassformer.tracing.memory import Memory
 from glassformer.tracing.source import Source, calling_line
 from glassformer.tracing.statistics import statistics_of
@@ -21,7 +26,6 @@ from glassformer.tracing.values import info, is_plain, num_bytes, tensors_in
 READ_NOTHING = ("empty", "zeros", "ones", "full", "fill", "zero_", "bernoulli_", "normal_", "uniform_", "random_",
                 "arange", "new_", "scalar_tensor", "eye", "linspace", "rand", "native_dropout_mask")  # fmt: skip
 READ_WHAT_THEY_PICK = frozenset(f"aten::{name}" for name in ("embedding", "index", "index_select", "gather"))
-Seen = Callable[[Operation, str, Mapping[str, Any], Any], None]
 
 
 class Recorder(TorchDispatchMode):
@@ -31,28 +35,26 @@ class Recorder(TorchDispatchMode):
     sees what really runs: below autograd and autocast, each operator made of others taken apart.
     """
 
-    def __init__(
-        self, model: nn.Module, *, statistics: bool, on_module: Any = None, on_operation: Seen | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, keeper: Keeper, *, statistics: bool) -> None:
         super().__init__()
-        self.model, self.statistics = model, statistics
-        self.on_module, self.on_operation = on_module, on_operation
-        self.on_input: Callable[[str, Tensor], None] | None = None
+        self.model, self.keeper, self.statistics = model, keeper, statistics
         self.names = {id(module): name for name, module in model.named_modules()}
         self.root = ModuleCall("", type(model).__name__, num_parameters=sum(p.numel() for p in model.parameters()))
         self.memory = Memory(model)
-        self.backward = False
+        self.backward = False  # set once the forward pass has ended
+        self._failed: Operation | None = None
         self._stack: list[ModuleCall] = []
         self._modules: list[nn.Module] = []
         self._counts: dict[int, int] = {}
         self._thread = threading.get_ident()
-        self._owner_of: dict[int, nn.Module] = {
-            id(p): module for module in model.modules() for p in module.parameters(recurse=False)
+        self._first = torch.autograd._get_sequence_nr()  # pyright: ignore
+        self._owner_of = {
+            id(parameter): name
+            for name, module in model.named_modules()
+            for parameter in module.parameters(recurse=False)
         }
         self._made_by: dict[int, tuple[ModuleCall, Operation]] = {}  # by the autograd node's sequence number
         self._last_call: dict[str, ModuleCall] = {"": self.root}
-
-    # ------------------------------------------------------------------ modules
 
     def enter_module(self, module: nn.Module, args: Any) -> None:
         """Before each module's forward."""
@@ -68,37 +70,41 @@ class Recorder(TorchDispatchMode):
             call = ModuleCall(name, type(module).__name__, call=count, num_parameters=weights)
             parent.items.append(call)
         self._counts[id(module)] = self._counts.get(id(module), 0) + 1
-        found = list(tensors_in(args))
-        call.inputs = tuple(info(tensor) for tensor in found)
-        if self.on_input is not None and found:
-            with _unseen():
-                self.on_input(call.path, found[0])
+        self._given(call, args)
         self._last_call[call.path] = call
         self._stack.append(call)
         self._modules.append(module)
 
-    def leave_module(self, module: nn.Module, _args: Any, out: Any) -> None:
-        """After each module's forward, whether it came to an end or failed."""
+    def _given(self, call: ModuleCall, arguments: Any) -> None:
+        found = list(tensors_in(arguments))
+        if found and not call.inputs:
+            with _unseen():
+                call.inputs = tuple(info(tensor) for tensor in found)
+                self.keeper.given(call, found)
+
+    def leave_module(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        """After each module's forward, with keyword arguments and the result; without them where it failed."""
         if threading.get_ident() != self._thread or not any(module is each for each in self._modules):
             return
         while self._modules.pop() is not module:
             self._stack.pop()
-        call = self._stack.pop()
-        if out is None:
-            return
+        call, *kwargs, out = self._stack.pop(), *rest
+        call.failed = not kwargs
+        self._given(call, (args, kwargs))
         found = list(tensors_in(out))
-        call.outputs = tuple(info(tensor) for tensor in found)
         with _unseen():
+            call.outputs = tuple(info(tensor) for tensor in found)
             if self.statistics and found:
                 call.statistics = statistics_of(found[0])
-            if self.on_module is not None:
-                self.on_module(module, call, found)
+            self.keeper.gave(call, found)
 
-    # ------------------------------------------------------------------ operators
+    def failed_by(self, error: BaseException) -> Operation | None:
+        """The operator that this error came from, if it came from one."""
+        return self._failed if self._failed is not None and self._failed.error == str(error) else None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if "CompositeImplicitAutograd" in _kinds(func):  # inference mode sends these whole
+        if _is_made_of_others(func):  # inference mode sends these whole
             with self:
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
@@ -117,13 +123,14 @@ class Recorder(TorchDispatchMode):
         try:
             out = func(*args, **kwargs)
         except Exception as error:
-            operation.error = str(error)
+            operation.error, self._failed = str(error), operation
             raise
         _wait(inputs)
         operation.seconds = (time.perf_counter_ns() - start) / 1e9
         self._finish(operation, func, args, kwargs, inputs, out)
-        if not self.backward:
-            self._made_by.setdefault(torch.autograd._get_sequence_nr() - 1, (call, operation))  # pyright: ignore
+        number = torch.autograd._get_sequence_nr() - 1  # pyright: ignore
+        if not self.backward and number >= self._first:  # below it are nodes of what ran before
+            self._made_by.setdefault(number, (call, operation))
         return out
 
     def _finish(self, operation: Operation, func: Any, args: Any, kwargs: Any, inputs: list[Tensor], out: Any) -> None:
@@ -140,8 +147,7 @@ class Recorder(TorchDispatchMode):
             operation.read, operation.written = traffic(name, inputs, outputs)
             if self.statistics and outputs and not name.startswith(("aten::empty", "aten::new_empty")):
                 operation.statistics = statistics_of(outputs[0])
-        if self.on_operation is not None:
-            self.on_operation(operation, name, arguments, out)
+        self.keeper.ran(operation, name, arguments, out)
 
     def _belongs_to(self) -> tuple[ModuleCall, Operation | None]:
         """The call that an operator is written into; in a backward pass, that of the operator whose gradient it is."""
@@ -154,25 +160,23 @@ class Recorder(TorchDispatchMode):
             return self.root, None
         variable = getattr(node, "variable", None)  # a leaf, where its gradient is added up
         if variable is not None:
-            owner = self._owner_of.get(id(variable))
-            return self._last_call.get(self.names.get(id(owner), ""), self.root), None
+            path = self._owner_of.get(id(variable), "")
+            while path not in self._last_call:  # a module that is never called holds a weight for the one above it
+                path = path.rpartition(".")[0]
+            return self._last_call[path], None
         return self._made_by.get(node._sequence_nr(), (self.root, None))
 
     def _source(self, maker: Operation | None) -> Source | None:
         """The line that called; of a gradient without one, the line of the forward pass."""
         found = calling_line(recording_code)
-        if maker is None or (found is not None and self._is_of_a_function(found)):
+        if maker is None or (found is not None and found.function == "backward"):  # of an autograd.Function
             return found
         return maker.source
-
-    @staticmethod
-    def _is_of_a_function(found: Source) -> bool:
-        return found.function == "backward"
 
     def _parameters(self, inputs: list[Tensor]) -> tuple[str, ...]:
         """The parameters among the inputs; for a packed weight, those of the module whose sizes it has."""
         names = self.memory.parameters(inputs)
-        packed = [tensor for tensor in inputs if not is_plain(tensor)]
+        packed = [tensor for tensor in inputs if tensor.is_mkldnn]
         if not packed or not self._modules or any("weight" in name for name in names):
             return names
         path = self.names.get(id(self._modules[-1]), "")
@@ -209,7 +213,7 @@ def is_view(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
 @contextmanager
 def _unseen() -> Iterator[None]:
     """Operators of our own are not recorded."""
-    with torch.utils._python_dispatch._disable_current_modes(), torch.no_grad():
+    with _disable_current_modes(), torch.no_grad():
         yield
 
 
@@ -219,9 +223,8 @@ def _wait(tensors: list[Tensor]) -> None:
         torch.cuda.synchronize()
 
 
-def _kinds(func: Any) -> str:
-    key = "CompositeImplicitAutograd"
-    return key if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key) else ""
+def _is_made_of_others(func: Any) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 def _readable(func: Any) -> str:
@@ -239,7 +242,7 @@ def recording(recorder: Recorder, run: Callable[[], Any]) -> Any:
     """The result of `run`, whose operators and modules are written down."""
     handles = (
         register_module_forward_pre_hook(recorder.enter_module),
-        register_module_forward_hook(recorder.leave_module, always_call=True),
+        register_module_forward_hook(recorder.leave_module, with_kwargs=True, always_call=True),
     )
     try:
         with recorder:
@@ -247,6 +250,7 @@ def recording(recorder: Recorder, run: Callable[[], Any]) -> Any:
     finally:
         for handle in handles:
             handle.remove()
+            _global_forward_hooks_with_kwargs.pop(handle.id, None)  # which PyTorch forgets
 
 
 recording_code = recording.__code__

@@ -10,8 +10,8 @@ import torch
 
 TORCH = str(Path(torch.__file__).parent) + "/"
 LIBRARY = TORCH + "nn/"
-PASSED_OVER = (TORCH, str(Path(__file__).parent) + "/", "<")
-HELPERS = ("/einops/", "/jaxtyping/", "/beartype/", "/contextlib.py", "/shape_checks.py", "/functools.py")
+PASSED_OVER = (TORCH, str(Path(__file__).parent) + "/", "<frozen", "<string>", "<@beartype")
+HELPERS = ("/einops/", "/jaxtyping/", "/beartype/", "/contextlib.py", "/functools.py")
 
 
 @dataclass(frozen=True)

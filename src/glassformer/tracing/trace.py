@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@dataclass
+@dataclass(eq=False)
 class Trace:
     """The tree of module calls with their operations, and what was kept.
 

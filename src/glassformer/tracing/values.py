@@ -19,7 +19,8 @@ class TensorInfo:
     dtype: str
 
     def __str__(self) -> str:
-        return f"{SHORT.get(self.dtype, self.dtype)}{shape_text(self.shape)}"
+        *kind, dtype = self.dtype.split()
+        return " ".join([*kind, f"{SHORT.get(dtype, dtype)}{shape_text(self.shape)}"])
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -28,8 +29,12 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def info(tensor: Tensor) -> TensorInfo:
-    """What is said of a tensor."""
-    return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+    """What is said of a tensor; of one whose rows are of unequal lengths, the longest."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_nested and tensor.layout is torch.strided:
+        sizes = tensor._nested_tensor_size()
+        return TensorInfo((len(sizes), *sizes.amax(0).tolist()), f"nested {dtype}")
+    return TensorInfo(tuple(int(size) if isinstance(size, int) else -1 for size in tensor.shape), dtype)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -49,7 +54,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether its memory can be looked at: strided, and not of a device without memory."""
-    return tensor.layout is torch.strided and tensor.device.type != "meta" and not tensor.is_quantized
+    usual = tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized
+    return usual and tensor.device.type != "meta"
 
 
 def num_bytes(tensor: Tensor) -> int:

@@ -1,7 +1,18 @@
-"""`xray(model, *inputs)`: everything that happens when one calls `model(*inputs)`."""
+"""`xray(model, *inputs)`: everything that happens when one calls `model(*inputs)`.
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+**Whose an operator is.** Forward, the innermost module's that is being called. Backward, the module's whose forward
+operator it differentiates: autograd numbers the nodes that the forward pass makes, and the same number runs backward.
+Where the gradient of a parameter is added up, it is the parameter's module's. A sum of the gradients of several uses of
+one tensor goes to the node that ran last before it. What belongs to no node (the loss's own gradient) is the model's.
+Where the forward pass is computed again (checkpointing), those operators stand in the modules that run again.
+
+**Time** is that of the operator alone: no Python, and none of the statistics. A module's is the sum of its operators'.
+
+**Memory** is that of the tensors made in the run; see `memory.py`. **FLOPs** are those of products; see `flops.py`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import GeneratorType
 from typing import Any
 
@@ -9,14 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.parts import Attention, LatentAttention, kernels
-from glassformer.tracing.decompose import AttentionWeights
 from glassformer.tracing.failure import failure_of
-from glassformer.tracing.patterns import activation_names, resolve
+from glassformer.tracing.keeper import Keeper
+from glassformer.tracing.patterns import activation_names, require_seen, resolve
 from glassformer.tracing.recorder import Recorder, recording
 from glassformer.tracing.statistics import Statistics, statistics_of
 from glassformer.tracing.trace import Trace
-from glassformer.tracing.tree import ModuleCall
-from glassformer.tracing.values import tensors_in
+from glassformer.tracing.values import info, tensors_in
 
 
 def xray(
@@ -32,17 +42,8 @@ def xray(
     """Call `model(*inputs, **kwargs)` once and write down what happens, without touching the model.
 
     The model runs as it is: in its mode (train or eval), with gradients or without as the caller has it, drawing the
-    random numbers that it would draw. A result that is a generator is read to its end, and is a list in the trace.
-
-    Times are of the operators alone: what an operator takes here includes no Python and none of the statistics. A
-    module's time is the sum of its operators'.
-
-    Backward, each operator belongs to the module whose forward operator it differentiates: autograd numbers the nodes
-    that the forward pass makes, and the same number runs backward. Where the gradient of a parameter is added up, it
-    belongs to the parameter's module. A sum of the gradients of several uses of one tensor belongs to the node that ran
-    last before it. What belongs to no node (the loss's own gradient, 1) is the model's. Where the forward pass is
-    computed again (checkpointing), those operators stand in the modules that run again. The parameters' `.grad` are put
-    back afterwards; statistics of what they became are `trace.gradients`.
+    random numbers that it would draw. A result that is a generator is read to its end, and is a list in the trace. The
+    parameters' `.grad` are put back after a backward pass; statistics of what they became are `trace.gradients`.
 
     Args:
         backward: also differentiate the output: its `loss`, or the scalar it is, or the sum of its floating tensors.
@@ -53,75 +54,70 @@ def xray(
         raises: raise what the model raises; else the trace says it, `trace.error`.
 
     Raises:
-        ValueError: for names in `keep` that the model has not; TypeError for what is no module.
+        ValueError: for names in `keep` that the model has not or that recorded nothing, and for a backward pass where
+            the output depends on no parameter.
+        TypeError: for what is no module.
     """
     model = getattr(model, "_orig_mod", model)  # of a compiled model, the one that was compiled
     if not isinstance(model, nn.Module):
         raise TypeError(f"xray looks into an nn.Module, and this is a {type(model).__name__}")
     names = resolve(keep, activation_names(model)) if keep else []
-    weights = AttentionWeights(dict(model.named_modules()))
-    kept: dict[str, Tensor] = {}
-
-    def on_module(module: nn.Module, call: ModuleCall, outputs: list[Tensor]) -> None:
-        if attention:
-            weights.module(call, outputs)
-        if call.path in names and outputs:
-            kept[call.path] = outputs[0].detach().clone()
-
-    recorder = Recorder(
-        model, statistics=statistics, on_module=on_module, on_operation=weights.operation if attention else None
-    )
-    if any(name.endswith(".input") for name in names):
-        recorder.on_input = lambda path, first: _keep_input(kept, names, path, first)
-    trace = Trace(recorder.root, tensors=kept, weights=weights.found)
-    with ExitStack() as stack:
-        if attention or any(name.endswith(".weights") for name in names):
-            stack.enter_context(_weights_formed(model))
-        if backward:
-            stack.enter_context(torch.enable_grad())
-            stack.enter_context(_own_gradients(model, trace.gradients, statistics))
+    keeper = Keeper(model, names, attention=attention)
+    recorder = Recorder(model, keeper, statistics=statistics)
+    recorder.root.inputs = tuple(info(tensor) for tensor in tensors_in((inputs, kwargs)))
+    trace = Trace(recorder.root, tensors=keeper.tensors, weights=keeper.weights.found)
+    with _prepared(model, trace, backward, statistics, weights=attention or keeper.wants_weights):
         try:
-            recording(recorder, lambda: _run(recorder, trace, model, inputs, kwargs, backward))
+            recording(recorder, lambda: _run(recorder, trace, inputs, kwargs, backward))
         except Exception as error:
             if raises:
                 raise
-            failed = next((op for op in reversed(list(recorder.root.operations())) if op.error is not None), None)
-            _mark(recorder.root)
-            trace.error = failure_of(error, model, failed if failed and failed.error == str(error) else None)
-    missing = [name for name in names if name not in kept]
-    if missing and trace.error is None:
-        raise ValueError(f"{missing[0]!r} recorded nothing: this run did not call it, or it gave no tensor")
+            recorder.root.failed = True
+            trace.error = failure_of(error, model, recorder.failed_by(error))
+    _check(trace, keep, backward)
     return trace
 
 
-def _run(recorder: Recorder, trace: Trace, model: nn.Module, inputs: Any, kwargs: Any, backward: bool) -> None:
-    out = model(*inputs, **kwargs)
+def _run(recorder: Recorder, trace: Trace, inputs: Sequence[Any], kwargs: Mapping[str, Any], backward: bool) -> None:
+    out = recorder.model(*inputs, **kwargs)
     trace.output = list(out) if isinstance(out, GeneratorType) else out
-    if not backward:
-        return
-    loss, trace.objective = _objective(trace.output)
-    recorder.backward = True
-    loss.backward()
+    loss, objective = _objective(trace.output) if backward else (None, None)
+    if loss is not None:
+        trace.objective, recorder.backward = objective, True
+        loss.backward()
 
 
-def _objective(output: Any) -> tuple[Tensor, str]:
+def _objective(output: Any) -> tuple[Tensor | None, str]:
     """What is differentiated, and its name."""
     loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
     if isinstance(loss, Tensor) and loss.requires_grad:
         return (loss if loss.ndim == 0 else loss.sum()), "the loss"
     found = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
     if not found:
-        raise ValueError("the output depends on no parameter that asks for a gradient; there is no backward pass")
+        return None, ""
     if len(found) == 1 and found[0].ndim == 0:
         return found[0], "the output"
     return sum((tensor.sum() for tensor in found[1:]), found[0].sum()), "the sum of the output"
 
 
-def _mark(call: ModuleCall) -> None:
-    """Mark the calls that were not finished: each is the last thing its parent did."""
-    call.failed = True
-    if call.items and isinstance(call.items[-1], ModuleCall) and not call.items[-1].outputs:
-        _mark(call.items[-1])
+def _check(trace: Trace, keep: Sequence[str], backward: bool) -> None:
+    """Raise ValueError for what was asked for and is not there, though the model ran."""
+    if trace.error is not None:
+        return
+    if backward and trace.objective is None:
+        raise ValueError("the output depends on no parameter that asks for a gradient; there is no backward pass")
+    require_seen(keep, trace.tensors)
+
+
+@contextmanager
+def _prepared(model: nn.Module, trace: Trace, backward: bool, statistics: bool, *, weights: bool) -> Iterator[None]:
+    with ExitStack() as stack:
+        if weights:
+            stack.enter_context(_weights_formed(model))
+        if backward:
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(_own_gradients(model, trace.gradients, statistics))
+        yield
 
 
 @contextmanager
@@ -129,9 +125,7 @@ def _weights_formed(model: nn.Module) -> Iterator[None]:
     """While entered, no kernel of ours hides the weights, and torch.nn's own layers run operator by operator."""
     ours = any(isinstance(module, Attention | LatentAttention) for module in model.modules())
     fast = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        if ours:
-            stack.enter_context(kernels(model, attend="reference"))
+    with kernels(model, attend="reference") if ours else nullcontext():
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             yield
@@ -154,8 +148,3 @@ def _own_gradients(model: nn.Module, said: dict[str, Statistics], statistics: bo
     finally:
         for parameter, gradient in before.items():
             parameter.grad = gradient
-
-
-def _keep_input(kept: dict[str, Tensor], names: Sequence[str], path: str, first: Tensor) -> None:
-    if f"{path}.input" in names:
-        kept[f"{path}.input"] = first.detach().clone()
