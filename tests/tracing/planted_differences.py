@@ -291,7 +291,7 @@ def _(patch: Patch, model: Any) -> None:
 
 @mistake("window one too wide", "mistral", "ours", "blocks.0.attention", "window")
 def _(patch: Patch, model: Any) -> None:
-    patch.setattr(mask.Mask, "window", classmethod(lambda cls, size: cls((mask.Window(size + 1),))))
+    patch.setattr(mask.Mask, "window", classmethod(lambda cls, size: mask.Mask((mask.Window(size + 1),))))
 
 
 @mistake("key heads tiled", "llama-grouped-biased", "ours", "blocks.1.attention", "key heads")

@@ -25,9 +25,9 @@ def gpt2(seed: int = 0) -> Any:
     return redraw(GPT2(config), seed).eval()
 
 
-def llama(**changes: Any) -> Any:
-    shape = dict(vocab_size=61, max_positions=32, dim=32, num_layers=2, num_heads=4, hidden_dim=56)
-    return redraw(Llama(LlamaConfig(**shape | changes))).eval()
+def llama() -> Any:
+    config = LlamaConfig(vocab_size=61, max_positions=32, dim=32, num_layers=2, num_heads=4, hidden_dim=56)
+    return redraw(Llama(config)).eval()
 
 
 class Plain(nn.Module):

@@ -64,7 +64,9 @@ def compare(
         if is_settled(run_a, compared, i):
             settled.append(one)
             continue
-        return located(Place.at(run_a, run_b, alignment, *one.where, one.tolerance), compared, i, output, settled)
+        point, other, pair = one.where
+        place = Place.at(run_a, run_b, alignment, point, other, pair, one.tolerance)
+        return located(place, compared, i, output, settled)
     return Divergence(tuple(compared), alignment.how, output, settled=tuple(settled))
 
 
@@ -116,7 +118,10 @@ def located(
     findings: list[Finding] = []
     tried: list[str] = []
     for site in SITES:
-        found, keys = site(place)
+        try:
+            found, keys = site(place)
+        except RuntimeError:  # what it tries does not fit the shapes of this place
+            continue
         tried += [key for key in keys if key and key not in tried]
         findings += found
         if findings:

@@ -98,7 +98,7 @@ def given_by_name(model: nn.Module, inputs: Inputs) -> dict[str, Any]:
     """The inputs by the names of `forward`'s arguments."""
     parameters = list(signature(model.forward).parameters)
     if isinstance(inputs, Mapping):
-        named = dict(inputs)
+        named: dict[str, Any] = dict(inputs)
     else:
         each = inputs if isinstance(inputs, tuple) else (inputs,)
         if len(each) > len(parameters):

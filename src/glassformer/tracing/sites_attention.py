@@ -104,7 +104,8 @@ def heads_of(place: Place) -> Heads | None:
     frequencies = {one: f for one, run in (("a", seen), ("b", place.b)) if (f := frequency(run, width)) is not None}
     if len(frequencies) == 2 and same_turn(frequencies["a"], frequencies["b"]):
         del frequencies["b"]
-    return Heads(*split, present, frequencies, point.value.shape[-1], score_bias(place, split[0], split[1]))
+    q, k, v = split
+    return Heads(q, k, v, present, frequencies, point.value.shape[-1], score_bias(place, q, k))
 
 
 def score_bias(place: Place, q: Tensor, k: Tensor) -> Tensor | None:

@@ -74,6 +74,7 @@ def index_findings(place: Place) -> tuple[list[Finding], list[str]]:
 
 
 def indices(place: Place) -> Iterator[Variant]:
+    """The numbers that an embedding may be asked for; none of them is how it must be."""
     ids = place.a.given.get("input_ids")
     if not isinstance(ids, Tensor):
         return
@@ -99,6 +100,7 @@ def indices(place: Place) -> Iterator[Variant]:
 
 
 def name_of(place: Place) -> str:
+    """Both names of the place, for what they say of its kind."""
     return f"{place.point.module} {place.other.module}"
 
 

@@ -52,6 +52,7 @@ def lower(place: Place) -> list[torch.dtype]:
 
 
 def in_dtype(x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """x Wᵀ + b, computed in another dtype."""
     out = affine(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
     return None if out is None else out.double()
 
@@ -156,6 +157,7 @@ def other_parameters(place: Place, x: Tensor, mine: Parameters, theirs: Paramete
 
 
 def weight_of(module: torch.nn.Module) -> Tensor | None:
+    """The weight of a layer in float64, None where it has none."""
     weight = getattr(module, "weight", None)
     return weight.detach().double().cpu() if isinstance(weight, Tensor) else None
 
@@ -218,6 +220,7 @@ def norm(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Itera
 
 
 def their_module(place: Place) -> torch.nn.Module:
+    """The module of b at the place."""
     return place.b.modules[place.other.module]
 
 

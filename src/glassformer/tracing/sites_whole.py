@@ -53,6 +53,7 @@ def dropout_findings(place: Place) -> tuple[list[Finding], list[str]]:
 
 
 def cut_columns(value: Tensor, point: Point, part: Any) -> Tensor:
+    """The columns that count of a value at a point."""
     return value_of(Point(point.module, point.side, point.call, value, ()), part)
 
 
