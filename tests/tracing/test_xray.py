@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from glassformer.models import GPT2, GPT2Config
+from glassformer.ops import machine
+from glassformer.ops.linear_switch import onednn_matmul_is_exact
 from glassformer.parts import use_kernels
 from glassformer.tracing import ModuleCall, Trace, attention_weights, xray
 
@@ -55,6 +58,17 @@ def test_attention_weights_are_those_of_the_reference_kernel(case: Declared) -> 
     expected = attention_weights(model, **inputs)
     assert list(trace.weights) == list(expected)
     assert all(torch.equal(trace.attention(name), weights) for name, weights in expected.items())
+
+
+def test_what_the_kernels_measure_of_the_machine_is_no_part_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLASSFORMER_CACHE", str(tmp_path))  # nothing is known of this machine
+    monkeypatch.setattr(machine, "_machine", None)
+    onednn_matmul_is_exact.cache_clear()
+    with torch.no_grad():
+        first, second = (xray(small_gpt2().eval(), ids()) for _ in range(2))
+    assert first.flops == second.flops
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -96,7 +96,7 @@ def memory(trace: "Trace", path: str | None) -> "Figure":
 
 def time(trace: "Trace", depth: int, path: str | None) -> "Figure":
     """Time, and FLOPs beside it, of the modules `depth` below the model, the slowest first; the rest as one bar."""
-    calls = [call for call in trace.root.calls() if call.path and len(_above(trace, call.path)) == depth]
+    calls = [call for call in trace.root.calls() if len(_above(trace, call.path)) == depth and call.seconds]
     found = sorted(((call.path, call.seconds, call.flops) for call in calls), key=lambda each: -each[1])[:24]
     if not found:
         raise ValueError(f"no module of {trace.root.kind} ran at depth {depth}; give another depth")

@@ -64,7 +64,9 @@ class Recorder(TorchDispatchMode):
             call = self.root
         else:
             parent = self._stack[-1] if self._stack else self.root
-            name = self.names.get(id(module), f"{parent.path}.({type(module).__name__})".lstrip("."))
+            own = getattr(module, "name", None)  # as Keras has it
+            unnamed = own if isinstance(own, str) else f"({type(module).__name__})"
+            name = self.names.get(id(module), f"{parent.path}.{unnamed}".lstrip("."))
             count = self._counts.get(id(module), 0)
             weights = sum(p.numel() for p in module.parameters())
             call = ModuleCall(name, type(module).__name__, call=count, num_parameters=weights)

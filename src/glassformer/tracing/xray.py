@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glassformer.parts import Attention, LatentAttention, kernels
+from glassformer.ops.linear_switch import onednn_matmul_is_exact
+from glassformer.ops.machine import machine
+from glassformer.parts import Attention, LatentAttention, Linear, TiedLinear, kernels
 from glassformer.tracing.failure import failure_of
 from glassformer.tracing.keeper import Keeper
 from glassformer.tracing.patterns import activation_names, require_seen, resolve
@@ -111,6 +113,9 @@ def _check(trace: Trace, keep: Sequence[str], backward: bool) -> None:
 
 @contextmanager
 def _prepared(model: nn.Module, trace: Trace, backward: bool, statistics: bool, *, weights: bool) -> Iterator[None]:
+    if any(isinstance(module, Linear | TiedLinear | Attention | LatentAttention) for module in model.modules()):
+        machine()  # what our kernels measure once on each machine is no part of the model
+        onednn_matmul_is_exact()
     with ExitStack() as stack:
         if weights:
             stack.enter_context(_weights_formed(model))
