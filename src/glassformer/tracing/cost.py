@@ -16,15 +16,8 @@ from glassformer.models.language_model import LanguageModel
 from glassformer.models.vision import ImageClassification, ImageEncoder
 from glassformer.parts import MixtureOfExperts
 from glassformer.tracing.hardware import Hardware
-from glassformer.tracing.part_costs import (
-    Entry,
-    Ledger,
-    cache_bytes,
-    counting,
-    kinds_of,
-    most_held,
-    most_held_checkpointed,
-)
+from glassformer.tracing.ledger import Entry, Ledger, most_held, most_held_checkpointed, recomputed
+from glassformer.tracing.part_costs import cache_bytes, counting, kinds_of
 
 STATES = {"adamw": 2, "lion": 1, "muon": 1, "sgd": 0}
 """Optimizer -> numbers that it keeps for each parameter; Muon keeps two for those that are no matrix of a block."""
@@ -34,10 +27,11 @@ DEVICES = ("cpu", "cuda")
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """Bytes by kind. `activations` are what autograd keeps for the backward pass, `checkpointed` what it keeps when
-    each block keeps its input alone.
+    each block keeps its input alone; `recomputed` is the largest block, there again while its turn lasts. `casts` are
+    the weights in the narrower dtype that autocast multiplies in.
 
     `logits` are the scores of the vocabulary and what the loss makes of them; `backward` is the most that the backward
-    pass holds of activations, their gradients, and those of the weights (see `part_costs.most_held`); `working` is
+    pass holds of activations, their gradients, and those of the weights (see `ledger.most_held`); `working` is
     what the optimizer's step needs for a moment.
     """
 
@@ -46,6 +40,8 @@ class Memory:
     optimizer: int = 0
     activations: int = 0
     checkpointed: int = 0
+    recomputed: int = 0
+    casts: int = 0
     backward: int = 0
     backward_checkpointed: int = 0
     kv_cache: int = 0
@@ -62,7 +58,7 @@ class Memory:
         if checkpointing:
             kept, backward = self.checkpointed, self.backward_checkpointed
         most = max(kept + self.logits, backward, self.gradients + self.working)
-        return self.weights + self.optimizer + self.kv_cache + most
+        return self.weights + self.casts + self.optimizer + self.kv_cache + most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +133,9 @@ def cost(
     training: bool = False,
     optimizer: str = "adamw",
     checkpoint_activations: bool = False,
-    master: bool = False,
     target_length: int | None = None,
     device: str = "cpu",
+    autocast: bool = False,
     head: str | None = None,
     cached: bool = False,
 ) -> Cost:
@@ -149,10 +145,11 @@ def cost(
         config_or_model: a config, the name of a published size, or a model (of which only names and shapes are read).
         batch_size, length: rows, and tokens in each (default: the model's longest, at most 512). A picture's size is
             the model's.
-        dtype: of weights and activations. With `master`, the optimizer keeps the weights in float32 too.
+        dtype: of weights and activations.
         training: count a whole step: backward and optimizer too. checkpoint_activations: blocks keep their input only.
         target_length: of an encoder-decoder's target (default: as the source).
-        device: where it runs: kernels choose differently on a "cpu" and on "cuda".
+        device: where it runs: kernels choose differently on a "cpu" and on "cuda". autocast: products in bfloat16, the
+            weights and what goes from layer to layer in `dtype`.
         head: the head for a task, of a config. cached: count one more token behind `length` cached ones.
 
     Raises ValueError for sizes that the model cannot take, and for unknown names; TypeError for what is no model.
@@ -163,12 +160,12 @@ def cost(
     config, name = model.config, type(model).__name__
     length = _length(config, length)
     model.to(kind).train(training)
-    ledger, blocks = Ledger(device, kind.itemsize), _blocks(model)
+    ledger, blocks = Ledger(device, kind.itemsize, autocast), blocks_in(model)
     with counting(model, ledger, blocks), torch.set_grad_enabled(training):
         inputs, options = _inputs(model, batch_size, length, target_length, cached)
         out = model(*inputs, **options)
     logits = getattr(out, "logits", None)
-    memory = _memory(model, ledger, logits, batch_size, length, training, optimizer, master)
+    memory = _memory(model, ledger, logits, batch_size, length, training, optimizer)
     forward = sum(entry.flops for entry in ledger.entries)
     moved = sum(entry.moved for entry in ledger.entries)
     counted, active = parameters_of(model), _active(model)
@@ -176,7 +173,7 @@ def cost(
     if training:  # each gradient reads and writes as much; the optimizer reads all it keeps, and writes it back
         moved = 3 * moved + 2 * (memory.weights + memory.optimizer) + memory.gradients
     return Cost(
-        name=name, batch_size=batch_size, length=length, dtype=kind, training=training,
+        name=name, batch_size=batch_size, length=length, dtype=torch.bfloat16 if autocast else kind, training=training,
         checkpointing=checkpoint_activations, parameters=counted, active_parameters=active, flops_forward=forward,
         flops_step=step, moved=moved, memory=memory, rows=_rows(model, ledger), entries=tuple(ledger.entries),
     )  # fmt: skip
@@ -227,7 +224,7 @@ def _length(config: Any, length: int | None) -> int:
     return min(512, limit or 512) if length is None else length
 
 
-def _blocks(model: nn.Module) -> list[nn.Module]:
+def blocks_in(model: nn.Module) -> list[nn.Module]:
     """What activation checkpointing would recompute: the blocks, as glassformer.training.blocks finds them."""
     lists = [part for name, part in model.named_modules() if name.rpartition(".")[2] == "blocks"]
     return [block for each in lists if isinstance(each, nn.ModuleList) for block in each]
@@ -257,7 +254,7 @@ def _inputs(
 
 def _memory(
     model: Any, ledger: Ledger, logits: Tensor | None, batch_size: int, length: int, training: bool,
-    optimizer: str, master: bool,
+    optimizer: str,
 ) -> Memory:  # fmt: skip
     """Bytes by kind, by the equations of `Memory` and of glassformer.tracing.part_costs."""
     weights = sum(parameter.nbytes for parameter in model.parameters())
@@ -270,9 +267,11 @@ def _memory(
     return Memory(
         weights=weights,
         gradients=weights,
-        optimizer=optimizer_bytes(model, optimizer, master=master),
+        optimizer=optimizer_bytes(model, optimizer),
         activations=sum(each.size for each in ledger.kept.values()) + loss,
         checkpointed=sum((outside | inputs).values()) + loss,
+        recomputed=recomputed(ledger),
+        casts=ledger.learned // 2 if ledger.autocast else 0,
         backward=most_held(list(ledger.kept.values()), ledger.learned),
         backward_checkpointed=most_held_checkpointed(ledger) + (0 if logits is None else logits.nbytes),
         # the logits themselves, the gradient of their logarithms in float32, and their own
@@ -281,19 +280,15 @@ def _memory(
     )
 
 
-def optimizer_bytes(model: nn.Module, optimizer: str, *, master: bool = False) -> int:
-    """AdamW keeps two numbers for each parameter, Lion and Muon one, in the parameter's dtype.
-
-    With a copy of the weights in float32, all of it is in float32: 12 bytes for each parameter with AdamW (Rajbhandari
-    et al. 2020, "ZeRO", section 3.1).
-    """
+def optimizer_bytes(model: nn.Module, optimizer: str) -> int:
+    """AdamW keeps two numbers for each parameter, Lion and Muon one, in the parameter's dtype: with weights and
+    gradients in float32, 16 bytes for each with AdamW (Rajbhandari et al. 2020, "ZeRO", section 3.1)."""
     total = 0
     for name, parameter in model.named_parameters():
         states = STATES[optimizer]
         if optimizer == "muon" and (parameter.ndim != 2 or ".blocks." not in f".{name}"):
             states = 2  # Muon is for the matrices of blocks, AdamW for the rest
-        size = 4 if master else parameter.element_size()
-        total += parameter.numel() * size * (states + (master and parameter.element_size() < 4))
+        total += parameter.nbytes * states
     return total
 
 

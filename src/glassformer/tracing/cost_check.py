@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from glassformer.models import SequenceToSequenceModel
 from glassformer.models.language_model import LanguageModel
 from glassformer.models.vision import ImageClassification, ImageEncoder
+from glassformer.ops.machine import machine
 from glassformer.parts import kernels
 from glassformer.parts.kernels import ATTENTIONS
 from glassformer.tracing.cost import Cost, kv_cache_bytes
@@ -124,6 +125,7 @@ def check(model: Any, said: Cost) -> list[Compared]:
     FLOPs by torch.utils.flop_counter, with the kernels that compute plainly; activations by
     torch.autograd.graph.saved_tensors_hooks; the peak by counting the storages that are alive.
     """
+    machine()  # measured once, in the first product: not while what is kept is counted
     kind = said.dtype
     model.to(kind).train(said.training)
     given = inputs_of(model, said.batch_size, said.length)

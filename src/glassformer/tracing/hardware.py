@@ -16,7 +16,8 @@ class Hardware:
     """One processor. Rates are per second, dense (no sparsity), the most that the maker promises.
 
     flops: dtype -> operations; memory_bytes, memory_rate: its memory and how fast it is read; link_rate: bytes a
-    second to and from the processors of the same machine, both ways together; source: where the figures stand.
+    second to and from the processors of the same machine, both ways together; network_rate: to other machines, one way,
+    by its own adapter; source: where the figures stand.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Hardware:
     memory_bytes: float
     memory_rate: float
     link_rate: float
+    network_rate: float
     per_node: int
     source: str
 
@@ -43,24 +45,28 @@ class Hardware:
 HARDWARE = {
     "a100": Hardware(
         name="NVIDIA A100 SXM 80 GB", flops={"float32": 19.5e12, "bfloat16": 312e12, "float16": 312e12},
-        memory_bytes=80e9, memory_rate=2039e9, link_rate=600e9, per_node=8,
-        source="NVIDIA A100 Tensor Core GPU datasheet (2021), table of specifications, SXM 80 GB",
+        memory_bytes=80e9, memory_rate=2039e9, link_rate=600e9, network_rate=25e9, per_node=8,
+        source="NVIDIA A100 Tensor Core GPU datasheet (2021), table of specifications, SXM 80 GB; "
+               "network of a DGX A100: 200 Gb/s a GPU",
     ),
     "h100": Hardware(
         name="NVIDIA H100 SXM", flops={"float32": 67e12, "bfloat16": 989.5e12, "float16": 989.5e12},
-        memory_bytes=80e9, memory_rate=3.35e12, link_rate=900e9, per_node=8,
-        source="NVIDIA H100 Tensor Core GPU datasheet (2023), SXM5; tensor figures there are with sparsity, halved here",
+        memory_bytes=80e9, memory_rate=3.35e12, link_rate=900e9, network_rate=50e9, per_node=8,
+        source="NVIDIA H100 Tensor Core GPU datasheet (2023), SXM5; its tensor figures are with sparsity, halved here; "
+               "network of a DGX H100: 400 Gb/s a GPU",
     ),
     "h200": Hardware(
         name="NVIDIA H200 SXM", flops={"float32": 67e12, "bfloat16": 989.5e12, "float16": 989.5e12},
-        memory_bytes=141e9, memory_rate=4.8e12, link_rate=900e9, per_node=8,
-        source="NVIDIA H200 Tensor Core GPU datasheet (2024), SXM; tensor figures there are with sparsity, halved here",
+        memory_bytes=141e9, memory_rate=4.8e12, link_rate=900e9, network_rate=50e9, per_node=8,
+        source="NVIDIA H200 Tensor Core GPU datasheet (2024), SXM; its tensor figures are with sparsity, halved here; "
+               "network of a DGX H200: 400 Gb/s a GPU",
     ),
     "rtx4090": Hardware(
         name="NVIDIA GeForce RTX 4090", flops={"float32": 82.6e12, "bfloat16": 165.2e12, "float16": 165.2e12},
-        memory_bytes=24e9, memory_rate=1008e9, link_rate=64e9, per_node=8,
+        memory_bytes=24e9, memory_rate=1008e9, link_rate=64e9, network_rate=12.5e9, per_node=8,
         source="NVIDIA Ada GPU Architecture whitepaper (2023), appendix A: 16-bit tensor products that are summed in "
-               "float32, dense; its link is PCI Express 4.0 x16",
+               "float32, dense; its link is PCI Express 4.0 x16, and a "
+               "100 Gb/s network is assumed",
     ),
 }  # fmt: skip
 """Name -> published figures, decimal units as in the sources."""
@@ -86,8 +92,11 @@ def this_machine() -> Hardware:
     peaks = {name: 1e9 * max(gflops for kind, gflops in record.gflops.items() if kind.startswith(f"{name} "))
              for name in sorted(names)}  # fmt: skip
     rate = record.memory_gb_per_s * 1e9
-    return Hardware(name=record.cpu, flops=peaks, memory_bytes=_memory_bytes(), memory_rate=rate, link_rate=rate,
-                    per_node=1, source=f"measured here on {record.threads} threads by glassformer.ops.machine")  # fmt: skip
+    return Hardware(
+        name=record.cpu, flops=peaks, memory_bytes=_memory_bytes(), memory_rate=rate, link_rate=rate,
+        network_rate=rate, per_node=1,
+        source=f"measured here on {record.threads} threads by glassformer.ops.machine",
+    )  # fmt: skip
 
 
 def _memory_bytes() -> float:

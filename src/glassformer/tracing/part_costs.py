@@ -10,7 +10,7 @@ of a head's keys and values, t queries, s keys, f the hidden width, e bytes of a
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,99 +37,14 @@ from glassformer.parts import (
     relu,
 )
 from glassformer.parts.experts import GroupedRouter, TopKRouter
+from glassformer.tracing.ledger import Kept, Ledger
 
 SMALL_WEIGHTS = 512 * 1024  # ops/attend.py: up to this many bytes of one head's weights `auto` forms them on a CPU
-
-
-@dataclass
-class Entry:
-    """One call of one part: FLOPs, and bytes read and written, of the forward pass."""
-
-    name: str
-    kind: str
-    flops: int
-    moved: int
-    learns_input: bool = True  # whether its input has a gradient, which costs as much as the forward pass
-
-
-@dataclass
-class Kept:
-    """A piece of memory that the backward pass needs; `storage` is held so that no other gets its number.
-
-    block: in which it was first kept. learned: bytes of weights used by then: those of the rest have gradients when
-    the backward pass comes back to it.
-    """
-
-    storage: Any
-    size: int
-    block: int | None
-    learned: int
-
-
-@dataclass
-class Ledger:
-    """What a forward pass costs, written down part by part: where it would run, in numbers of `size` bytes."""
-
-    device: str
-    size: int
-    entries: list[Entry] = field(default_factory=list)
-    kept: dict[int, "Kept"] = field(default_factory=dict)  # storage -> what is known of it, in order
-    inputs: dict[int, "Kept"] = field(default_factory=dict)  # the same of what blocks are given
-    block: int | None = None  # at work
-    learned: int = 0  # bytes of the weights that products have used so far
-
-    def add(self, name: str, kind: str, flops: int, moved: int, *, learns_input: bool = True) -> None:
-        """Write down a call."""
-        self.entries.append(Entry(name, kind, int(flops), int(moved), learns_input))
-
-    def keep(self, x: Tensor, block: int | None = None) -> None:
-        """The backward pass needs `x`, for the block that is at work (or another): count its memory, once."""
-        storage = x.untyped_storage()
-        key, block = storage._cdata, self.block if block is None else block
-        if key not in self.kept:
-            self.kept[key] = Kept(storage, storage.nbytes(), block, self.learned)
-
-    def keep_bytes(self, count: int, block: int | None = None) -> None:
-        """The backward pass needs so many bytes that no other part reads."""
-        self.keep(torch.empty(int(count), dtype=torch.uint8, device="meta"), block)
-
-
-def most_held(kept: Sequence[Kept], learned: int) -> int:
-    """The most that a backward pass holds, max over i of Σ_(j ≤ i) s_j + s_i + s_(i+1) + gradients of weights behind i.
-
-    It goes from the last to the first; at i all behind it is freed, and there are the gradients of i and of what i was
-    used for. `learned` are the bytes of all weights.
-    """
-    most, held = 0, 0
-    for i, each in enumerate(kept):
-        held += each.size
-        behind = kept[i + 1].size if i + 1 < len(kept) else 0
-        most = max(most, held + each.size + behind + learned - each.learned)
-    return most
-
-
-def most_held_checkpointed(ledger: Ledger) -> int:
-    """The same where blocks keep their input alone: what is given up to a block, and `most_held` of that block, whose
-    output is there again, and its gradient."""
-    outside = [each for key, each in ledger.kept.items() if each.block is None and key not in ledger.inputs]
-    most = 0
-    for block in {each.block for each in ledger.kept.values() if each.block is not None}:
-        there = [each for each in ledger.kept.values() if each.block == block]
-        given = sum(each.size for each in ledger.inputs.values() if each.block is not None and each.block <= block)
-        coming = next((each.size for each in ledger.inputs.values() if each.block == block), 0)
-        first = sum(each.size for each in outside if each.learned <= there[0].learned)
-        most = max(most, given + first + 2 * coming + most_held(there, ledger.learned))
-    return most
 
 
 def linear_flops(rows: int, in_dim: int, out_dim: int) -> int:
     """2 r i o: each of r·o numbers is a sum of i products. The gradients of x and of W cost as much each."""
     return 2 * rows * in_dim * out_dim
-
-
-def linear_parameters(in_dim: int, out_dim: int, *, bias: bool) -> int:
-    """i o + o."""
-    return in_dim * out_dim + out_dim * bias
 
 
 def attention_flops(batch: int, heads: int, queries: int, keys: int, key_dim: int, value_dim: int) -> int:
@@ -160,10 +75,11 @@ class CountedLinear:
         self.ledger, self.name, self.kind = ledger, name, kind
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y = x.new_empty((*x.shape[:-1], weight.shape[0]))
+        narrow = torch.bfloat16 if self.ledger.autocast else x.dtype
+        y = x.new_empty((*x.shape[:-1], weight.shape[0]), dtype=narrow)
         self.ledger.add(self.name, self.kind, linear_flops(x[..., 0].numel(), weight.shape[1], weight.shape[0]),
                         x.nbytes + weight.nbytes + y.nbytes)  # fmt: skip
-        self.ledger.keep(x)
+        self.ledger.keep(x if x.dtype == narrow else torch.empty_like(x, dtype=narrow))
         self.ledger.learned += weight.nbytes
         return y
 
@@ -266,18 +182,18 @@ def count_feed_forward(ledger: Ledger, name: str, kind: str, part: Any, x: Tenso
     of a ReLU its output, which the next product keeps anyway unless dropout stands between."""
     rows = x[..., 0].numel() * part.down.weight.shape[1]
     dropped = part.training and part.dropout.p > 0
-    ledger.add(name, kind, 0, 2 * rows * x.element_size())
+    ledger.add(name, kind, 0, 2 * rows * y.element_size())
     if part.activation is not relu or dropped:
-        ledger.keep_bytes(rows * x.element_size())
+        ledger.keep_bytes(rows * y.element_size())
 
 
 def count_gated(ledger: Ledger, name: str, kind: str, part: Any, x: Tensor, y: Tensor) -> None:
     """down(activation(gate(x)) · up(x)): the products are counted by themselves, 3 · 2 r d f. Keeps gate(x), its
     activation and up(x), 3 r f (of a ReLU only two of them)."""
     rows = x[..., 0].numel() * part.down.weight.shape[1]
-    ledger.add(name, kind, 0, 5 * rows * x.element_size())
+    ledger.add(name, kind, 0, 5 * rows * y.element_size())
     for _ in range(2 if part.activation is relu else 3):
-        ledger.keep_bytes(rows * x.element_size())
+        ledger.keep_bytes(rows * y.element_size())
 
 
 def count_embedding(ledger: Ledger, name: str, kind: str, part: Any, ids: Tensor, y: Tensor) -> None:
@@ -312,6 +228,14 @@ def count_router(ledger: Ledger, name: str, kind: str, part: Any, x: Tensor, y: 
     ledger.add(name, kind, linear_flops(rows, x.shape[1], experts), x.nbytes + part.weight.nbytes)
     ledger.keep(x)
     ledger.keep_bytes(4 * rows * experts + 12 * y.chosen.numel())
+
+
+def count_absorbed(ledger: Ledger, name: str, part: Any, given: Any, named: dict[str, Any], y: Tensor) -> None:
+    """Latent attention with a cache forms no keys and values; instead Kᵀ q and V c of each head, 2 r h l (k + w) FLOPs,
+    l the width of the latent: as many as forming them for r rows."""
+    if named.get("cache") is not None:
+        flops = 2 * y[..., 0].numel() * part.num_heads * part.latent_dim * (part.head_dim + part.value_dim)
+        ledger.add(name, "attention", flops, part.key_value_up.weight.nbytes)
 
 
 def count_transform(ledger: Ledger, name: str, kind: str, part: Any, x: Tensor, y: Tensor) -> None:
@@ -355,12 +279,16 @@ def kinds_of(model: nn.Module) -> dict[str, str]:
 def dispatched(ledger: Ledger, name: str) -> Callable[..., Tensor]:
     """All experts together do what one would with all the chosen tokens, c of them for each: r c (3 · 2 d f) FLOPs.
 
+    On a CPU each group is filled up to a multiple of 64 (`parts.experts.rounded`), by half of that on average.
+
     Every expert that is chosen is read. Kept beside what the experts keep: their outputs, plain and weighted, 2 r c d;
     which token each row is, where it goes and how it is weighted.
     """
 
     def dispatch(x: Tensor, routing: Any, experts: list[nn.Module]) -> Tensor:
         rows = routing.chosen.numel()
+        if ledger.device == "cpu" and rows > 16 * len(experts):
+            rows += 32 * len(experts)
         y = experts[0](x.new_empty(rows, x.shape[1]))
         one = sum(weight.nbytes for weight in experts[0].parameters())
         ledger.add(name, "experts", 0, (min(len(experts), rows) - 1) * one + 2 * y.nbytes)
@@ -383,6 +311,8 @@ def counting(model: nn.Module, ledger: Ledger, blocks: list[nn.Module]) -> Itera
         elif isinstance(part, Attention | LatentAttention):
             automatic = getattr(held.kernel, "__name__", "") in ("auto", "products")
             held.kernel = CountedAttend(ledger, name, automatic=automatic)
+            if isinstance(part, LatentAttention):
+                handles.append(part.register_forward_hook(partial(count_absorbed, ledger, name), with_kwargs=True))
         elif isinstance(part, MixtureOfExperts):
             held.dispatch = dispatched(ledger, name)
         for types, count in COUNTED:
