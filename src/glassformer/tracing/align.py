@@ -172,7 +172,25 @@ def _by_values(a: Run, b: Run) -> list[Pair]:
             f"no layer of a, {type(a.model).__name__}, has the shape of one of b, {type(b.model).__name__}; "
             "names={'a.path': 'b.path'} says what corresponds"
         )
-    return pairs
+    return [*pairs, *_holders(a, b, pairs)]
+
+
+def _holders(a: Run, b: Run, pairs: list[Pair]) -> Iterator[Pair]:
+    """Modules that hold others, paired where what they hold is."""
+    counterparts: dict[str, set[str]] = {}
+    for pair in pairs:
+        counterparts.setdefault(pair.a, set()).add(pair.b)
+    mine, theirs = leaves(a), leaves(b)
+    held: dict[frozenset[str], list[str]] = {}
+    for path in b.modules:
+        within = frozenset(leaf for leaf in theirs if leaf.startswith(f"{path}."))
+        if path and within:
+            held.setdefault(within, []).append(path)
+    for path in a.modules:
+        within = [counterparts.get(leaf) for leaf in mine if leaf.startswith(f"{path}.")]
+        found = frozenset(each for group in within for each in group or ())
+        if path and within and None not in within and held.get(found):
+            yield Pair(path, held[found].pop(0))
 
 
 def _mark(module: nn.Module) -> tuple[Any, ...]:

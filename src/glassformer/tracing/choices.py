@@ -17,7 +17,7 @@ class Choices:
     padding    what an attention mask hides: "keys", nothing ("ignored"), the "real" tokens, "queries"
     rotation   of queries and keys: None, "half" (pairs i, i + k/2), "interleaved" (2i, 2i + 1), "backwards", "queries",
                "keys" (only these)
-    frequency  whose: "a" or "b"
+    frequency  which of those that the models have: "a0", "b0", …
     positions  "plain" 0, 1, …; "real" counts real tokens only
     heads      which key head serves a query head: "grouped" (the first ones the first), "tiled"
     exchanged  "" or which two of query, key, value have changed places
@@ -31,7 +31,7 @@ class Choices:
     window: int | None = None
     padding: str = "keys"
     rotation: str | None = None
-    frequency: str = "a"
+    frequency: str = ""
     positions: str = "plain"
     heads: str = "grouped"
     exchanged: str = ""
@@ -140,7 +140,7 @@ def turned(x: Tensor, angle: Tensor, layout: str) -> Tensor:
 
 def usual(heads: Heads, scales: list[float], windows: list[int]) -> Iterator[Choices]:
     """What models do on purpose."""
-    rotations = [(None, "a"), *(("half", one) for one in heads.frequencies)]
+    rotations = [(None, ""), *(("half", one) for one in heads.frequencies)]
     for scale in scales:
         for causal in (0, None):
             for window in (None, *windows):

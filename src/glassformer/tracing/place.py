@@ -108,7 +108,7 @@ class Place:
         config = getattr(self.a.model, "config", None)
         for name in ("head_dim", "num_heads", "num_attention_heads", "n_head", "n_heads"):
             if isinstance(found := getattr(config, name, None), int) and found:
-                return found if name == "head_dim" else self.point.value.shape[-1] // found
+                return found if name == "head_dim" else self.point.value.shape[-1] // found or None
         return None
 
 

@@ -1,5 +1,6 @@
 """The heart of attention, from queries, keys and values to the output projection, tried under every choice."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -101,9 +102,11 @@ def heads_of(place: Place) -> Heads | None:
         return None
     present = seen.present if seen.present is not None else place.b.present
     present = None if present is None else present[:ROWS].bool()
-    frequencies = {one: f for one, run in (("a", seen), ("b", place.b)) if (f := frequency(run, width)) is not None}
-    if len(frequencies) == 2 and same_turn(frequencies["a"], frequencies["b"]):
-        del frequencies["b"]
+    frequencies: dict[str, tuple[Tensor, float]] = {}
+    for who, run in (("a", seen), ("b", place.b)):
+        for i, rotation in enumerate(rotations(run, width)):
+            if not any(same_turn(rotation, known) for known in frequencies.values()):
+                frequencies[f"{who}{i}"] = rotation
     q, k, v = split
     return Heads(q, k, v, present, frequencies, point.value.shape[-1], score_bias(place, q, k))
 
@@ -161,16 +164,18 @@ def projections(place: Place) -> tuple[Tensor, Tensor, Tensor] | None:
     return q, k, v
 
 
-def frequency(seen: Run, width: int) -> tuple[Tensor, float] | None:
-    """Radians per position of each pair, and what cosines are multiplied by, where the model rotates."""
+def rotations(seen: Run, width: int) -> Iterator[tuple[Tensor, float]]:
+    """Radians per position of each pair, and what cosines are multiplied by, for every rotation that a model has."""
     for module in seen.modules.values():
-        found: Any = getattr(module, "inv_freq", getattr(module, "_frequency", None))
-        if isinstance(found, Tensor) and found.ndim == 1 and 2 * len(found) <= width:
-            scaling: Any = getattr(module, "attention_scaling", None)
-            if scaling is None:
-                scaling = getattr(getattr(module, "scaling", None), "magnitude", 1.0)
-            return found.detach().cpu(), float(scaling)
-    return None
+        names = [name for name, _ in module.named_buffers(recurse=False) if name.endswith("inv_freq")]
+        for name in [*(name for name in names if "original" not in name), "_frequency"]:
+            found: Any = getattr(module, name, None)
+            if isinstance(found, Tensor) and found.ndim == 1 and 2 * len(found) <= width:
+                magnitude: Any = getattr(module, name.removesuffix("inv_freq") + "attention_scaling", None)
+                if magnitude is None:
+                    scaling = getattr(module, "scaling", None)
+                    magnitude = getattr(module, "attention_scaling", getattr(scaling, "magnitude", 1.0))
+                yield found.detach().cpu(), float(magnitude)
 
 
 def scales(place: Place, heads: Heads) -> list[float]:
@@ -190,8 +195,8 @@ def windows(place: Place) -> list[int]:
     out: list[int] = []
     for seen in (place.a, place.b):
         config = getattr(seen.model, "config", None)
-        for name in ("window_size", "sliding_window"):
+        for name in ("window_size", "sliding_window", "local_attention"):
             found = getattr(config, name, None)
-            if isinstance(found, int) and found not in out:
-                out.append(found)
+            if isinstance(found, int):
+                out += [size for size in (found, found // 2 + 1) if size not in out]
     return out
