@@ -88,7 +88,7 @@ def draw(classifier: Classifier, sentences: Sequence[str], path: Path) -> None:
     figure = Figure(figsize=(2.6 * heads + 1, sum(tall) + 0.7), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     figure.suptitle("Where each head looks: each word's row shows what it reads, darker for more", fontsize=13)
-    parts = np.atleast_1d(figure.subfigures(len(sentences), 1, height_ratios=tall))
+    parts: Any = figure.subfigures(len(sentences), 1, height_ratios=tall, squeeze=False)[:, 0]
     labels = classifier.predict(sentences)
     for part, sentence, label, (words, weights) in zip(parts, sentences, labels, seen, strict=True):
         part.suptitle(f"“{sentence}”  →  {label}", fontsize=11)

@@ -289,8 +289,8 @@ def traffic_of(work: Workload, layout: Layout, machine: Hardware) -> Traffic:
                     section 3); 2 more where it is computed again
         pipeline    b s dim to the next stage and its gradient back, for each micro-batch (Narayanan et al. 2021, 2.2)
 
-    Between machines the network's rate holds, within one the link's, half of it each way. Sending gradients is hidden behind
-    the backward pass, some 0.6 of the computing.
+    Between machines the network's rate holds, within one the link's, half of it each way. Sending gradients is
+    hidden behind the backward pass, some 0.6 of the computing.
     """
     d, t, p = layout.data, layout.tensor, layout.pipeline
     rows = work.batch_size // d
@@ -317,7 +317,7 @@ def compute_seconds(work: Workload, layout: Layout, machine: Hardware) -> float:
 
 
 def step_seconds(work: Workload, layout: Layout, machine: Hardware, traffic: Traffic) -> float:
-    """Computing, the pipeline's bubble, which is (p − 1)/m of it (Narayanan et al. 2021, section 2.2.1), and traffic."""
+    """Computing, the pipeline's bubble, (p − 1)/m of it (Narayanan et al. 2021, section 2.2.1), and traffic."""
     micro_steps = work.batch_size // layout.data // layout.micro_batch
     bubble = (layout.pipeline - 1) / micro_steps
     return compute_seconds(work, layout, machine) * (1 + bubble) + traffic.seconds
