@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from glassformer.parts import LearnedPosition
+from glassformer.parts import LearnedPosition, MixtureOfExperts
 from glassformer.text import Tokenizer, load_tokenizer, train_tokenizer
 from glassformer.text.corpus import Corpus
 from glassformer.training.batches import Batch, Loader
@@ -87,12 +87,15 @@ class Task(ABC):
     def flops_per_token(self, model: Any, config: Any, context: int) -> float | None:
         """Of a training step: 6 for each parameter that multiplies, and attention's products of context length.
 
-        6 (parameters − position table) + 12 layers · dim · context  (Chowdhery et al. 2022, "PaLM", appendix B).
-        None where no single number tells it.
+        6 (parameters − position table) + 12 layers · dim · context  (Chowdhery et al. 2022, "PaLM", appendix B). Of
+        experts, those that a token chooses. None where no single number tells it.
         """
-        tables = sum(part.weight.numel() for part in model.modules() if isinstance(part, LearnedPosition))
+        idle: float = sum(part.weight.numel() for part in model.modules() if isinstance(part, LearnedPosition))
+        for part in model.modules():
+            if isinstance(part, MixtureOfExperts):
+                idle += num_parameters(part.experts) * (1 - part.router.num_chosen / len(part.experts))
         attention = 12 * getattr(config, "num_layers", 0) * getattr(config, "dim", 0) * context
-        return 6.0 * (num_parameters(model) - tables) + attention
+        return 6.0 * (num_parameters(model) - idle) + attention
 
     def next_command(self, folder: Path) -> str:
         """What to do with a run, as a command line."""
