@@ -27,7 +27,7 @@ class Options:
     layers: int = 2
     heads: int = 4
     batch: int = 16
-    steps: int = 5000
+    steps: int = 6000
     learning_rate: float = 5e-4
     dropout: float = 0.0
     seed: int = 0
