@@ -105,6 +105,12 @@ def test_every_operator_stands_in_the_module_that_ran_it_forward_and_backward() 
     assert [call.call for call in drawn] == [0, 1]
 
 
+def test_a_gradient_belongs_to_the_module_whose_operator_it_differentiates_and_to_no_neighbour() -> None:
+    trace = xray(nn.Sequential(nn.Tanh(), nn.Sigmoid(), nn.ReLU()), torch.ones(3, requires_grad=True), backward=True)
+    found = [[each.name for each in call.backward if not each.is_view] for call in trace.root.children]
+    assert found == [["aten.tanh_backward"], ["aten.sigmoid_backward"], ["aten.threshold_backward"]]
+
+
 def test_statistics_are_those_of_the_values() -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
