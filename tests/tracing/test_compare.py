@@ -250,3 +250,13 @@ def test_the_command_exits_with_1_where_models_differ(tmp_path: Path, capsys: py
     assert main(["compare", wrong, f"transformers:{right}", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["findings"][0]["key"] == "missing bias"
     assert main(["compare", right, str(tmp_path / "nowhere")]) == 2
+
+
+def test_a_cast_within_a_float64_model_is_found(tmp_path: Path) -> None:
+    """Hugging Face's RMSNorm computes in float32 whatever the model's dtype."""
+    theirs, ours = both(BY_NAME["llama"], str(tmp_path))
+    found = compare(ours.double(), theirs.double(), IDS)
+    assert found.module == "blocks.0.attention_norm"
+    assert found.finding is not None
+    assert (found.finding.key, found.finding.who) == ("precision", "b")
+    assert found.finding.error < 1e-14

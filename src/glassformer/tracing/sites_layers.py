@@ -217,6 +217,17 @@ def norm(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Itera
     for dtype in lower(place):
         name = str(dtype).removeprefix("torch.")
         yield Variant("precision", f"computes in {name}", lambda dtype=dtype: value(dtype=dtype))
+        yield Variant("precision", f"normalises in {name}", lambda dtype=dtype: narrow(x, eps, dtype, w, b, one, mean))
+
+
+def narrow(
+    x: Tensor, eps: float, dtype: torch.dtype, gain: Tensor, bias: Tensor | None, one: float, mean: bool
+) -> Tensor:
+    """A normalisation in another dtype, and gain and bias in float64."""
+    y = x.to(dtype)
+    y = y - y.mean(-1, keepdim=True) if mean else y
+    y = (y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + eps)).double() * (one + gain)
+    return y if bias is None else y + bias
 
 
 def their_module(place: Place) -> torch.nn.Module:
