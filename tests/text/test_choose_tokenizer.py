@@ -17,7 +17,9 @@ from glassformer.text import (
 TEXT = "the cat sat on the mat: äöü 漢字 " * 20
 
 
-@pytest.mark.parametrize(("name", "vocab_size"), [("characters", None), ("bytes", None), ("bpe", 300), ("wordpiece", 60), ("unigram", 40)])
+@pytest.mark.parametrize(
+    ("name", "vocab_size"), [("characters", None), ("bytes", None), ("bpe", 300), ("wordpiece", 60), ("unigram", 40)]
+)
 def test_a_saved_tokenizer_is_loaded_equal(tmp_path, name, vocab_size):
     tokenizer = train_tokenizer(name, TEXT, vocab_size=vocab_size)
     path = tokenizer.save(tmp_path / "new" / "folder")

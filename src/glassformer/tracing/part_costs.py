@@ -279,7 +279,7 @@ def kinds_of(model: nn.Module) -> dict[str, str]:
 def dispatched(ledger: Ledger, name: str) -> Callable[..., Tensor]:
     """All experts together do what one would with all the chosen tokens, c of them for each: r c (3 · 2 d f) FLOPs.
 
-    On a CPU each group is filled up to a multiple of 64 (`parts.experts.rounded`), by half of that on average.
+    On a CPU each group is filled up to a multiple of 32 (`parts.experts.rounded`), by half of that on average.
 
     Every expert that is chosen is read. Kept beside what the experts keep: their outputs, plain and weighted, 2 r c d;
     which token each row is, where it goes and how it is weighted.
@@ -288,7 +288,7 @@ def dispatched(ledger: Ledger, name: str) -> Callable[..., Tensor]:
     def dispatch(x: Tensor, routing: Any, experts: list[nn.Module]) -> Tensor:
         rows = routing.chosen.numel()
         if ledger.device == "cpu" and rows > 16 * len(experts):
-            rows += 32 * len(experts)
+            rows += 16 * len(experts)
         y = experts[0](x.new_empty(rows, x.shape[1]))
         one = sum(weight.nbytes for weight in experts[0].parameters())
         ledger.add(name, "experts", 0, (min(len(experts), rows) - 1) * one + 2 * y.nbytes)

@@ -93,7 +93,8 @@ class Task(ABC):
         idle: float = sum(part.weight.numel() for part in model.modules() if isinstance(part, LearnedPosition))
         for part in model.modules():
             if isinstance(part, MixtureOfExperts):
-                idle += num_parameters(part.experts) * (1 - part.router.num_chosen / len(part.experts))
+                chosen: Any = part.router.num_chosen
+                idle += num_parameters(part.experts) * (1 - chosen / len(part.experts))
         attention = 12 * getattr(config, "num_layers", 0) * getattr(config, "dim", 0) * context
         return 6.0 * (num_parameters(model) - idle) + attention
 
