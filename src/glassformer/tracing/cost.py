@@ -1,4 +1,7 @@
-"""What a model costs, before it is built: parameters, FLOPs, memory by kind, bytes moved, time on a machine."""
+"""What a model costs, before it is built: parameters, FLOPs, memory by kind, bytes moved, time on a machine.
+
+Masks that are written out are not counted: at most t² bytes for each kind of mask, a few more while it is made.
+"""
 
 import math
 from collections.abc import Iterable
