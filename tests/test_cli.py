@@ -14,6 +14,7 @@ import torch
 
 from glassformer import cli
 from glassformer.cli import main
+from glassformer.models.catalog import create_model
 from glassformer.models.gpt2 import GPT2, GPT2Config
 from glassformer.text import BPETokenizer, CharacterTokenizer, load_tokenizer
 from glassformer.text.template import begin_and_end
@@ -463,3 +464,15 @@ def test_a_reader_that_leaves_is_no_error(run_folder: Path) -> None:
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_a_classifier_is_not_asked_to_write(tmp_path: Path, capsys) -> None:
+    create_model(
+        "bert", head="sequence_classification", vocab_size=30, dim=8, num_layers=1, num_heads=2, hidden_dim=8
+    ).save_pretrained(tmp_path)
+    assert main(["generate", "--model", str(tmp_path), "--prompt", "a"]) == 2
+    assert "BERTForSequenceClassification, which writes no text; 'glassformer eval" in capsys.readouterr().err
+
+
+def test_beams_end_where_the_positions_do(model_folder: Path, capsys) -> None:
+    said(capsys, "generate", "--model", model_folder, "--prompt", "a", "--num-beams", 2, "--max-new-tokens", 100_000)

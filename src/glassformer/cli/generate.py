@@ -1,5 +1,6 @@
 """`glassformer generate --model FOLDER`"""
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,9 @@ def run(options: Generate, _: list[str]) -> None:
     if options.system is not None and options.chat is None:
         raise ValueError(f"--system {options.system!r} has no effect without --chat")
     opened = open_model(options.model, dtype=options.dtype, device=options.device, linear=options.linear)
+    if not hasattr(opened.model, "generate"):
+        raise ValueError(f"{options.model} holds a {type(opened.model).__name__}, which writes no text; "
+                         f"'glassformer eval --model {options.model}' says what it predicts")  # fmt: skip
     tokenizer = opened.tokenizer()
     given = options.prompt if options.chat is None else options.chat
     text = sys.stdin.read() if given == "-" else given
@@ -130,8 +134,9 @@ def searched(opened: "Opened", tokenizer: "Tokenizer", ids: list[int], options: 
     end = tokenizer.end_of_text
     eos = opened.eos_token_ids() or (() if end is None else (end,))
     before = len(ids) if isinstance(opened.model, LanguageModel) else 1  # an answer begins with its start token
+    room = max(opened.model.config.max_positions - before, 1) if opened.model.has_position_table else math.inf
     found = generate(
-        opened.model, ids, max_new_tokens=options.max_new_tokens, num_beams=options.num_beams,
+        opened.model, ids, max_new_tokens=int(min(options.max_new_tokens, room)), num_beams=options.num_beams,
         repetition_penalty=options.repetition_penalty, eos_token_id=eos,
     )[0, before:].tolist()  # fmt: skip
     ends = [place for place, token in enumerate(found) if token in eos]
