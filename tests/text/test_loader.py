@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glassformer.text import Batch, SequentialLoader, TokenFile, TokenLoader
+from glassformer.text import SequentialLoader, TokenBatch, TokenFile, TokenLoader
 
 # With tokens 0, 1, 2, ... a window tells where in the row it was cut.
 ROW = np.arange(1003)
@@ -183,6 +183,6 @@ def test_one_token_is_too_few_to_evaluate_on():
 
 
 def test_a_batch_counts_its_targets_and_moves():
-    batch = Batch(torch.zeros(1, 3, dtype=torch.int64), torch.tensor([[1, -100, 2]]))
+    batch = TokenBatch(torch.zeros(1, 3, dtype=torch.int64), torch.tensor([[1, -100, 2]]))
     assert batch.counted == 2
     assert batch.to("meta").targets.device.type == "meta"

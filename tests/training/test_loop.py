@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from glassformer.models.gpt2 import GPT2
-from glassformer.text import Batch as TokenBatch
+from glassformer.text import TokenBatch
 from glassformer.training import ModelOptimizer, Recipe, checkpoint_activations
 from glassformer.training.batches import Batch, next_token_batch
 from glassformer.training.events import Evaluated, Event, Progressed

@@ -6,8 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer import models
-from glassformer.models import GPT, GPT2
+from glassformer.models import GPT, GPT2, bert_heads
 from glassformer.models.bert import BERT, BERTConfig
 from glassformer.models.catalog import changed, create_model, model_config
 from glassformer.models.outputs import Output, PredictionOutput, SequenceToSequenceOutput
@@ -57,7 +56,7 @@ class BERTForMaskedLM(nn.Module):
 
     def __init__(self, config: BERTConfig | None = None, **settings: Any) -> None:
         super().__init__()
-        self.model = models.BERTForMaskedLM(changed(config or BERTConfig(), settings))
+        self.model = bert_heads.BERTForMaskedLM(changed(config or BERTConfig(), settings))
 
     def forward(
         self,
@@ -78,7 +77,7 @@ class BERTForSequenceClassification(nn.Module):
         if num_labels < 1:
             raise ValueError(f"num_labels={num_labels} leaves nothing to tell apart; expected 1 or more")
         settings = {"labels": tuple(f"LABEL_{i}" for i in range(num_labels))} | settings
-        self.model = models.BERTForSequenceClassification(changed(config or BERTConfig(), settings))
+        self.model = bert_heads.BERTForSequenceClassification(changed(config or BERTConfig(), settings))
 
     def forward(
         self,

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from glassformer.export.programs import Program, programs
 from glassformer.foundation.atomic import atomic_update
 from glassformer.parts import kernels
+from glassformer.parts.kernels import ATTENTIONS
 
 OPSET = 20
 LARGE = 1_500_000_000  # bytes of weights; a file of more than 2 GB is not valid, so they lie beside it
@@ -98,7 +99,7 @@ def plain(model: nn.Module) -> Iterator[None]:
     """In eval mode, every kernel the reference: plain operations that any ONNX runtime knows and fuses as it likes."""
     training = model.training
     choice = {"linear": "reference"}
-    if any(hasattr(module, "kernel") and not hasattr(module, "weight") for module in model.modules()):
+    if any(isinstance(module, ATTENTIONS) for module in model.modules()):
         choice["attend"] = "reference"
     try:
         with kernels(model.eval(), **choice):

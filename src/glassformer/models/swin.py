@@ -194,8 +194,7 @@ class SwinStage(nn.Module):
 
     def forward(self, x: Float[Tensor, "b y x d"]) -> Float[Tensor, "b rows columns e"]:
         for i, block in enumerate(self.blocks):
-            shift = self.window_size // 2 if i % 2 else 0
-            windows = Windows.fit(x.shape[1], x.shape[2], self.window_size, shift)
+            windows = Windows.fit(x.shape[1], x.shape[2], self.window_size, i % 2 * (self.window_size // 2))
             x = block(x, windows=windows, mask=self.masks(windows, x))
         return x if self.merge is None else self.merge(x)
 

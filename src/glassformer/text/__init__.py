@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from glassformer.text.corpus import Corpus, load_corpus
     from glassformer.text.examples import Examples, load_examples
     from glassformer.text.fast import FastTokenizer, TiktokenTokenizer
-    from glassformer.text.loader import Batch, SequentialLoader, TokenLoader
+    from glassformer.text.loader import SequentialLoader, TokenBatch, TokenLoader
     from glassformer.text.sentencepiece import SentencePieceTokenizer
     from glassformer.text.template import Template
     from glassformer.text.tokenizer import StreamDecoder, Tokenizer
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BPETokenizer": "bpe",
-    "Batch": "loader",
     "ByteTokenizer": "characters",
     "CharacterTokenizer": "characters",
     "Corpus": "corpus",
@@ -36,6 +35,7 @@ _HOMES = {
     "Template": "template",
     "TiktokenTokenizer": "fast",
     "TokenFile": "tokens",
+    "TokenBatch": "loader",
     "TokenLoader": "loader",
     "Tokenizer": "tokenizer",
     "UnigramTokenizer": "unigram",
@@ -49,7 +49,6 @@ _HOMES = {
 
 __all__ = [
     "BPETokenizer",
-    "Batch",
     "ByteTokenizer",
     "CharacterTokenizer",
     "Corpus",
@@ -60,6 +59,7 @@ __all__ = [
     "StreamDecoder",
     "Template",
     "TiktokenTokenizer",
+    "TokenBatch",
     "TokenFile",
     "TokenLoader",
     "Tokenizer",

@@ -15,7 +15,7 @@ from glassformer.text.tokens import TokenFile, one_dimensional, smallest_dtype
 IGNORED = -100  # a target that counts for nothing, as in torch's cross_entropy
 
 
-class Batch(NamedTuple):
+class TokenBatch(NamedTuple):
     """`targets[b, t]` is the token that follows `inputs[b, t]`, or -100 where nothing is to be predicted."""
 
     inputs: Int64[Tensor, "b t"]
@@ -26,9 +26,9 @@ class Batch(NamedTuple):
         """How many targets count: the weight of this batch in a mean over several."""
         return int((self.targets != IGNORED).sum())
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "TokenBatch":
         """The batch on another device."""
-        return Batch(
+        return TokenBatch(
             self.inputs.to(device, non_blocking=non_blocking), self.targets.to(device, non_blocking=non_blocking)
         )
 
@@ -76,7 +76,7 @@ class TokenLoader:
     def __iter__(self) -> "TokenLoader":
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> TokenBatch:
         places = self.step * self.batch_size + self._rows
         epochs, within = np.divmod(places, self.windows_per_epoch)
         starts = np.concatenate([self._starts(int(epoch))[within[epochs == epoch]] for epoch in np.unique(epochs)])
@@ -126,7 +126,7 @@ class SequentialLoader:
     """Batches for evaluation: every token but the first is predicted exactly once, in order, the same each time.
 
     All batches have the shape (batch_size / world_size, length). Where the tokens end, the rest is filled up with
-    targets that do not count (-100): weigh a batch's mean by `Batch.counted`.
+    targets that do not count (-100): weigh a batch's mean by `TokenBatch.counted`.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class SequentialLoader:
     def __len__(self) -> int:
         return -(-(len(self._tokens) - 1) // (self.batch_size * self.length))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TokenBatch]:
         within = np.arange(self.length + 1)
         for step in range(len(self)):
             places = (step * self.batch_size + self._rows)[:, None] * self.length + within  # (b, length + 1)
@@ -151,9 +151,9 @@ class SequentialLoader:
             yield batch
 
 
-def _batch(windows: NDArray[np.unsignedinteger]) -> Batch:
+def _batch(windows: NDArray[np.unsignedinteger]) -> TokenBatch:
     rows = torch.from_numpy(windows.astype(np.int64))
-    return Batch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
+    return TokenBatch(rows[:, :-1].contiguous(), rows[:, 1:].contiguous())
 
 
 def _row_and_hash(tokens: TokenFile | ArrayLike) -> tuple[NDArray[np.unsignedinteger], str]:

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassformer.text.loader import IGNORED, TokenLoader
-from glassformer.text.loader import Batch as TokenBatch
+from glassformer.text.loader import IGNORED, TokenBatch, TokenLoader
 
 POOL = 50  # batches whose examples are sorted by length together: little padding, and still another order each epoch
 
