@@ -12,7 +12,7 @@ PACKAGE = "glassformer"
 
 FLOORS = (  # a room imports from its own floor and from the floors before it
     ("foundation",),
-    ("ops", "checkpoints", "text", "metrics"),
+    ("ops", "checkpoints", "text", "image", "video", "metrics"),
     ("parts",),
     ("generation",),
     ("models",),
