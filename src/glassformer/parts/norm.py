@@ -28,7 +28,10 @@ class LayerNorm(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """x / √(mean(x²) + ε) · weight, the division in float32 at least."""
+    """x / √(mean(x²) + ε) · weight, the division in float32 at least.
+
+    Halves are rounded before the weight multiplies them, as in Llama's released code: PyTorch's fused kernel does not.
+    """
 
     def __init__(self, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -36,6 +39,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        if x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64):
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         normal = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         return normal.to(x.dtype) * self.weight
@@ -54,8 +59,8 @@ class ZeroCenteredRMSNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        normal = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return (normal * (1.0 + self.weight.to(wide.dtype))).to(x.dtype)
+        weight = 1.0 + self.weight.to(wide.dtype)
+        return F.rms_norm(wide, weight.shape, weight, self.eps).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
