@@ -17,6 +17,7 @@ transformers = pytest.importorskip("transformers")
 
 TEXTS = ["The list returns, don't it?", "Café déjà vu 漢字 naïve! ½ﬁ", "", "two spaces ", "a b"]
 T5 = dict(model_type="unigram", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+FAIRSEQ = dict(model_type="unigram", unk_id=0, bos_id=1, eos_id=2, pad_id=-1)
 LLAMA = dict(model_type="bpe", byte_fallback=True, unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
              normalization_rule_name="identity", remove_extra_whitespaces=False)  # fmt: skip
 
@@ -103,6 +104,37 @@ def test_the_tokenizer_json_that_transformers_makes_of_a_folder_is_run_as_it_run
         stream = ours.stream()
         pieces = [stream.push(index) for index in whole["input_ids"]]
         assert "".join(pieces) + stream.finish() == ours.decode(whole["input_ids"]) == theirs.decode(whole["input_ids"])
+
+
+@pytest.mark.parametrize("kind", ["XLMRoberta", "Camembert", "MBart"])
+def test_fairseqs_numbering_is_that_of_transformers(tmp_path, kind):
+    """Their own special tokens first, the pieces behind them, the mask and mBART's languages last."""
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(model(**FAIRSEQ))
+    getattr(transformers, f"{kind}Config")().save_pretrained(tmp_path)
+    said = {"tokenizer_class": f"{kind}Tokenizer"} | ({"src_lang": "ro_RO"} if kind == "MBart" else {})
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), load_tokenizer(tmp_path)
+    assert isinstance(ours, SentencePieceTokenizer)
+    assert ours.vocab_size == len(theirs)
+    assert ours.special == {role: getattr(theirs, f"{role}_token_id") for role in ours.special}
+    assert {"pad", "unk", "cls", "sep", "mask", "bos", "eos"} == ours.special.keys()
+    # Their MBartTokenizer leaves out the model's own normalisation, which undoes the ligature; the others keep it.
+    for text in TEXTS if kind != "MBart" else [text for text in TEXTS if "ﬁ" not in text]:
+        assert ours.encode(text, special=True) == theirs(text)["input_ids"]
+        assert ours.encode_pair(text, "the pair")[0] == theirs(text, "the pair")["input_ids"]
+    ours.save(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").encode(TEXTS[0], special=True) == theirs(TEXTS[0])["input_ids"]
+
+
+def test_fairseqs_families_and_languages_that_are_not_known_are_named(tmp_path):
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(model(**FAIRSEQ))
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text('{"tokenizer_class": "MBartTokenizer", "src_lang": "en_US"}')
+    with pytest.raises(ValueError, match=r"src_lang='en_US', no language of mBART's .did you mean 'en_XX'"):
+        load_tokenizer(tmp_path)
+    config.write_text('{"tokenizer_class": "M2M100Tokenizer"}')
+    with pytest.raises(ValueError, match="how 'M2M100Tokenizer' prepares a text"):
+        load_tokenizer(tmp_path)
 
 
 def test_a_text_that_spells_a_special_token_stays_a_text(ours):

@@ -12,6 +12,7 @@ from glassformer.text.characters import ByteTokenizer, CharacterTokenizer
 from glassformer.text.fast import FastTokenizer
 from glassformer.text.piece_json import read_vocabulary
 from glassformer.text.sentencepiece import read_marian, read_sentencepiece
+from glassformer.text.sentencepiece_fairseq import FILE, read_fairseq
 from glassformer.text.special import TOKENIZER_CONFIG, read_config, token_names
 from glassformer.text.template import Template, begin_and_end
 from glassformer.text.tokenizer import END_OF_TEXT, FORMATS, Tokenizer
@@ -90,6 +91,8 @@ def _read(folder: Path, name: str, config: Mapping[str, Any], fast: bool) -> Tok
         return FastTokenizer.from_file(folder / name) if fast else read_tokenizer_json(folder / name)
     if name == "source.spm":
         return read_marian(folder)
+    if name == FILE:
+        return read_fairseq(folder, config)
     if name in ("spiece.model", "tokenizer.model"):
         return read_sentencepiece(folder / name, config)
     ours = read_vocabulary(folder, config) if name == "vocab.txt" else read_vocabulary_and_merges(folder, config)

@@ -21,6 +21,7 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "eos": ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"),
 }
 """The roles, and by what names a special token has them where no file says so."""
+ROBERTA_NAMES = {"cls": "<s>", "sep": "</s>"}
 
 
 def special_ids(tokenizer: "Tokenizer") -> dict[str, int]:
@@ -44,7 +45,6 @@ def token_names(tokenizer: "Tokenizer") -> dict[str, str]:
 
 def _roles(tokenizer: "Tokenizer") -> dict[str, str]:
     config, roles = tokenizer.config, {}
-    first, last = tokenizer.template.ends()
     mask = any(name in tokenizer.special_tokens for name in USUAL_NAMES["mask"])
     for role, names in USUAL_NAMES.items():
         if f"{role}_token" in config:
@@ -53,7 +53,8 @@ def _roles(tokenizer: "Tokenizer") -> dict[str, str]:
         else:
             name = next((name for name in names if name in tokenizer.special_tokens), None)
             if name is None and mask:  # RoBERTa's <s> and </s> are what BERT calls [CLS] and [SEP]
-                name = {"cls": first, "sep": last}.get(role)
+                name = ROBERTA_NAMES.get(role)
+                name = name if name in tokenizer.special_tokens else None
         if name is not None:
             roles[role] = name
     return roles

@@ -22,6 +22,7 @@ FORMATS = (  # files that are a tokenizer, ours or a published one's; of several
     "source.spm",
     "spiece.model",
     "tokenizer.model",
+    "sentencepiece.bpe.model",
     "vocab.txt",
     "vocab.json",
 )
