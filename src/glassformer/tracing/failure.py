@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from glassformer.tracing.modules import modules_of
 from glassformer.tracing.source import LIBRARY, TORCH, Source, is_passed_over
 from glassformer.tracing.tree import Operation
 from glassformer.tracing.values import TensorInfo, info, shape_text
@@ -40,7 +41,7 @@ class Failure:
         where = f"{self.module or 'the model itself'} ({self.kind})"
         met = "".join(f"\n    {name:<16} {about}" for name, about in self.tensors)
         line = "" if self.source is None else f"\n  at {self.source}:  {self.source.text}"
-        said = str(self.exception).strip().split("\n")[0]
+        said = _plain(self.exception).strip().split("\n")[0]
         raw = "" if said == self.why else f"\n  {type(self.exception).__name__}: {said}"
         return f"failed in {where}, at {self.operation}: {self.why}{met}{line}{raw}"
 
@@ -48,7 +49,7 @@ class Failure:
 def failure_of(error: BaseException, model: nn.Module, failed: Operation | None) -> Failure:
     """What can be said of an exception that came out of the model; `failed` is the operator it came from, if one."""
     frames = list(_frames(error.__traceback__))
-    names = {id(module): name for name, module in model.named_modules()}
+    names = {id(module): name for name, module in modules_of(model).items()}
     module: Any = model
     for frame, _ in frames:
         inner = frame.f_locals.get("self")
@@ -75,6 +76,11 @@ def failure_of(error: BaseException, model: nn.Module, failed: Operation | None)
     return Failure(path, type(module).__name__, operation, tuple(said), source, why, error)
 
 
+def _plain(error: BaseException) -> str:
+    """What an exception says, without the colours that some put into it for a terminal."""
+    return re.sub(r"\x1b\[[\d;]*m", "", str(error))
+
+
 def _is_product(operation: str) -> bool:
     """Whether an operator or an expression is a product of matrices."""
     return re.search(r"\b(add|b|badd)?mm\b|linear|matmul|@", operation) is not None
@@ -99,7 +105,7 @@ def explain(
     code: str,
 ) -> str:
     """The reason in one sentence: a rule of shapes or dtypes that is broken here, else what the exception says."""
-    message = " ".join(str(error).split()) or type(error).__name__
+    message = " ".join(_plain(error).split()) or type(error).__name__
     if not isinstance(error, RuntimeError | IndexError) or code.startswith("raise "):
         return message
     if found := re.search(r"shape '\[(.*)\]' is invalid for input of size (\d+)", message):

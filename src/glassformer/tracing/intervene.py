@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from glassformer.models.language_model import LanguageModel
 from glassformer.ops.attend import reference
 from glassformer.parts import Attention, LatentAttention
+from glassformer.tracing.modules import module_at
 from glassformer.tracing.patterns import activation_names, matching, require_seen, resolve
 from glassformer.tracing.values import shape_text, tensors_in
 
@@ -39,7 +40,7 @@ def record(model: nn.Module, names: str | Sequence[str], *inputs: Any, **kwargs:
     with ExitStack() as stack:
         for name in found:
             if _is_tap(model, name):
-                stack.enter_context(_weights_formed(model.get_submodule(name.rpartition(".")[0])))
+                stack.enter_context(_weights_formed(module_at(model, name.rpartition(".")[0])))
             stack.callback(_hooked(model, name, note).remove)
         model(*inputs, **kwargs)
     require_seen(names, seen)
@@ -48,15 +49,15 @@ def record(model: nn.Module, names: str | Sequence[str], *inputs: Any, **kwargs:
 
 def _hooked(model: nn.Module, name: str, note: Callable[[str, Any], None]) -> Any:
     if name.endswith(".input"):
-        module = model.get_submodule(name.removesuffix(".input"))
+        module = module_at(model, name.removesuffix(".input"))
         return module.register_forward_pre_hook(lambda _m, args, kwargs: note(name, (args, kwargs)), with_kwargs=True)
-    return model.get_submodule(name).register_forward_hook(lambda _m, _args, out: note(name, out))
+    return module_at(model, name).register_forward_hook(lambda _m, _args, out: note(name, out))
 
 
 def _is_tap(model: nn.Module, name: str) -> bool:
     """Whether a name is that of the attention weights of a layer of ours."""
     owner, _, last = name.rpartition(".")
-    return last == "weights" and isinstance(model.get_submodule(owner), Attention | LatentAttention)
+    return last == "weights" and isinstance(module_at(model, owner), Attention | LatentAttention)
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def patch(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[nn.Module
     with ExitStack() as stack:
         for name, change in chosen.items():
             if _is_tap(model, name):
-                layer = model.get_submodule(name.rpartition(".")[0])
+                layer = module_at(model, name.rpartition(".")[0])
                 stack.enter_context(_kernel(layer, _ChangedWeights(name, change, used)))
             else:
                 stack.callback(_changed(model, name, change, used).remove)
@@ -92,7 +93,7 @@ def patch(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[nn.Module
 
 def _changed(model: nn.Module, name: str, change: Change, used: set[str]) -> Any:
     if not name.endswith(".input"):
-        return model.get_submodule(name).register_forward_hook(lambda _m, _a, out: _replaced(name, out, change, used))
+        return module_at(model, name).register_forward_hook(lambda _m, _a, out: _replaced(name, out, change, used))
 
     def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
@@ -100,7 +101,7 @@ def _changed(model: nn.Module, name: str, change: Change, used: set[str]) -> Any
         first = next(iter(kwargs), None)
         return None if first is None else ((), kwargs | {first: _replaced(name, kwargs[first], change, used)})
 
-    module = model.get_submodule(name.removesuffix(".input"))
+    module = module_at(model, name.removesuffix(".input"))
     return module.register_forward_pre_hook(before, with_kwargs=True)
 
 

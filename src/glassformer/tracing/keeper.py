@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from glassformer.tracing.decompose import AttentionWeights
+from glassformer.tracing.modules import modules_of
 from glassformer.tracing.tree import ModuleCall, Operation
 
 
@@ -17,7 +18,7 @@ class Keeper:
 
     def __init__(self, model: nn.Module, names: Sequence[str] = (), *, attention: bool = False) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self.weights = AttentionWeights(dict(model.named_modules()))
+        self.weights = AttentionWeights(modules_of(model))
         self._names, self._attention = frozenset(names), attention
 
     @property

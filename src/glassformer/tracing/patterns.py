@@ -6,6 +6,8 @@ from difflib import get_close_matches
 
 from torch import nn
 
+from glassformer.tracing.modules import modules_of
+
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 CANONICAL: dict[str, str] = {
@@ -37,7 +39,7 @@ def activation_names(model: nn.Module) -> list[str]:
     `PATH` is what the module at that path gives, `PATH.input` what it is given first. Whether a module is called by its
     model, and gives a tensor, only a run can tell: a name that recorded nothing is an error there.
     """
-    paths = [name for name, module in model.named_modules() if name and not isinstance(module, CONTAINERS)]
+    paths = [name for name, module in modules_of(model).items() if name and not isinstance(module, CONTAINERS)]
     return [name for path in paths for name in (path, f"{path}.input")]
 
 

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from glassformer.tracing.flops import flops_of
 from glassformer.tracing.keeper import Keeper
 from glassformer.tracing.memory import Memory
+from glassformer.tracing.modules import modules_of
 from glassformer.tracing.source import Source, calling_line
 from glassformer.tracing.statistics import statistics_of
 from glassformer.tracing.tree import ModuleCall, Operation
@@ -38,7 +39,8 @@ class Recorder(TorchDispatchMode):
     def __init__(self, model: nn.Module, keeper: Keeper, *, statistics: bool) -> None:
         super().__init__()
         self.model, self.keeper, self.statistics = model, keeper, statistics
-        self.names = {id(module): name for name, module in model.named_modules()}
+        modules = modules_of(model)
+        self.names = {id(module): name for name, module in modules.items()}
         self.root = ModuleCall("", type(model).__name__, num_parameters=sum(p.numel() for p in model.parameters()))
         self.memory = Memory(model)
         self.backward = False  # set once the forward pass has ended
@@ -49,9 +51,7 @@ class Recorder(TorchDispatchMode):
         self._thread = threading.get_ident()
         self._first = torch.autograd._get_sequence_nr()  # pyright: ignore
         self._owner_of = {
-            id(parameter): name
-            for name, module in model.named_modules()
-            for parameter in module.parameters(recurse=False)
+            id(parameter): name for name, module in modules.items() for parameter in module.parameters(recurse=False)
         }
         self._made_by: dict[int, tuple[ModuleCall, Operation]] = {}  # by the autograd node's sequence number
         self._last_call: dict[str, ModuleCall] = {"": self.root}
@@ -60,7 +60,7 @@ class Recorder(TorchDispatchMode):
         """Before each module's forward."""
         if threading.get_ident() != self._thread:
             return
-        if module is self.model and not self._stack and not self.root.items:
+        if module is self.model and not self._stack and id(module) not in self._counts:
             call = self.root
         else:
             parent = self._stack[-1] if self._stack else self.root
