@@ -76,10 +76,20 @@ COUNTS = {
     "vit-base-patch32-224": 88_045_824,
     "vit-large-patch16-224": 304_351_232,
     "vit-huge-patch14-224": 632_404_480,
+    "deit-tiny-distilled-patch16-224": 5_561_856,  # without a head, with their pooler
+    "deit-small-distilled-patch16-224": 21_814_272,
+    "deit-base-distilled-patch16-224": 86_390_784,
+    "deit-base-distilled-patch16-384": 86_682_624,
     "swin-tiny-patch4-window7-224": 27_519_354,  # without a head
     "swin-small-patch4-window7-224": 48_837_258,
     "swin-base-patch4-window7-224": 86_743_224,
     "swin-large-patch4-window7-224": 194_995_476,
+    "segformer-b0": 3_319_392,  # without a head
+    "segformer-b1": 13_151_424,
+    "segformer-b2": 24_196_288,
+    "segformer-b3": 44_072_128,
+    "segformer-b4": 60_842_688,
+    "segformer-b5": 81_443_008,
 }
 
 

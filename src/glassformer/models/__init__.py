@@ -26,6 +26,12 @@ if TYPE_CHECKING:
         model_config,
     )
     from glassformer.models.deepseek import DeepSeek, DeepSeekConfig
+    from glassformer.models.deit import (
+        DeiT,
+        DeiTConfig,
+        DeiTForImageClassification,
+        DeiTForImageClassificationWithTeacher,
+    )
     from glassformer.models.distilbert import (
         DistilBERT,
         DistilBERTConfig,
@@ -62,6 +68,8 @@ if TYPE_CHECKING:
         RoBERTaForSequenceClassification,
         RoBERTaForTokenClassification,
     )
+    from glassformer.models.segformer import SegFormer, SegFormerConfig
+    from glassformer.models.segformer_heads import SegFormerForImageClassification, SegFormerForSemanticSegmentation
     from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
     from glassformer.models.swin import Swin, SwinConfig, SwinForImageClassification
     from glassformer.models.t5 import T5
@@ -94,6 +102,10 @@ __all__ = [
     "CausalLMOutput",
     "DeepSeek",
     "DeepSeekConfig",
+    "DeiT",
+    "DeiTConfig",
+    "DeiTForImageClassification",
+    "DeiTForImageClassificationWithTeacher",
     "DistilBERT",
     "DistilBERTConfig",
     "DistilBERTForMaskedLM",
@@ -126,6 +138,10 @@ __all__ = [
     "RoBERTaForQuestionAnswering",
     "RoBERTaForSequenceClassification",
     "RoBERTaForTokenClassification",
+    "SegFormer",
+    "SegFormerConfig",
+    "SegFormerForImageClassification",
+    "SegFormerForSemanticSegmentation",
     "SequenceToSequenceModel",
     "Swin",
     "SwinConfig",
@@ -214,6 +230,11 @@ _HOMES = {
     **dict.fromkeys(("Mixtral", "MixtralConfig"), "mixtral"),
     **dict.fromkeys(("DeepSeek", "DeepSeekConfig"), "deepseek"),
     **dict.fromkeys(("ViT", "ViTConfig", "ViTForImageClassification"), "vit"),
+    **dict.fromkeys(
+        ("DeiT", "DeiTConfig", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"), "deit"
+    ),
+    **dict.fromkeys(("SegFormer", "SegFormerConfig"), "segformer"),
+    **dict.fromkeys(("SegFormerForImageClassification", "SegFormerForSemanticSegmentation"), "segformer_heads"),
     **dict.fromkeys(("Swin", "SwinConfig", "SwinForImageClassification"), "swin"),
 }
 

@@ -15,6 +15,7 @@ from glassformer.models import (
     bert,
     bert_heads,
     deepseek,
+    deit,
     distilbert,
     gemma3,
     gpt,
@@ -27,6 +28,8 @@ from glassformer.models import (
     mpt,
     qwen3,
     roberta,
+    segformer,
+    segformer_heads,
     swin,
     t5,
     t5_config,
@@ -54,7 +57,9 @@ MODELS: dict[str, type[Pretrained]] = {
     "transformer": transformer.TokenTransformer,
     "bart": bart.BART,
     "vit": vit.ViT,
+    "deit": deit.DeiT,
     "swin": swin.Swin,
+    "segformer": segformer.SegFormer,
 }
 """Family -> class."""
 
@@ -65,7 +70,9 @@ HEADS: Mapping[str, Mapping[str, type[Pretrained]]] = {
     "distilbert": distilbert.HEADS,
     "modernbert": modernbert_heads.HEADS,
     "vit": vit.HEADS,
+    "deit": deit.HEADS,
     "swin": swin.HEADS,
+    "segformer": segformer_heads.HEADS,
 }
 """Family of encoders -> task -> class."""
 
@@ -103,8 +110,12 @@ CONFIGS: dict[str, Any] = {
     **bart.SIZES,
     "vit": vit.ViTConfig(),
     **vit.SIZES,
+    "deit": deit.DeiTConfig(),
+    **deit.SIZES,
     "swin": swin.SwinConfig(),
     **swin.SIZES,
+    "segformer": segformer.SegFormerConfig(),
+    **segformer.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch.export
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -50,6 +50,34 @@ class PredictionOutput(Output):
 
 
 @dataclass
+class SegmentationOutput(Output):
+    """Of a head that predicts a class for each pixel, on a grid coarser than the picture."""
+
+    loss: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "b n y x"] | None = None
+
+
+@dataclass
+class DistillationOutput(Output):
+    """Of a classifier that learned from a teacher too: the mean of what its two heads say, and what each says."""
+
+    loss: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "b n"] | None = None
+    cls_logits: Float[Tensor, "b n"] | None = None
+    distillation_logits: Float[Tensor, "b n"] | None = None
+
+
+@dataclass
+class ReconstructionOutput(Output):
+    """Of a masked autoencoder: each patch's pixels as it draws them, which were hidden (1), and the order they had."""
+
+    loss: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "b t p"] | None = None
+    mask: Float[Tensor, "b t"] | None = None
+    ids_restore: Int[Tensor, "b t"] | None = None
+
+
+@dataclass
 class PreTrainingOutput(Output):
     """Of BERT as it was trained: the masked tokens' logits, and those of whether the second text follows the first."""
 
@@ -76,5 +104,5 @@ class SequenceToSequenceOutput(Output):
     encoder_last_hidden_state: Float[Tensor, "b s d"] | None = None
 
 
-for _kind in (CausalLMOutput, EncoderOutput, PredictionOutput, PreTrainingOutput, SpanOutput, SequenceToSequenceOutput):
+for _kind in Output.__subclasses__():
     torch.export.register_dataclass(_kind, serialized_type_name=f"glassformer.{_kind.__name__}")

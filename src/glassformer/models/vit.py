@@ -117,7 +117,7 @@ HEAD_TABLE: Table = {**encoder_table("vit.", "encoder."), "classifier": "head"}
 class ViTBlock(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))  (equations 2 and 3)."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: Any) -> None:  # ViT's, or that of a model with the same blocks
         super().__init__()
         biased = "qkvo" if config.attention_bias else "o"
         self.attention_norm = LayerNorm(config.dim, config.norm_eps)
@@ -147,6 +147,7 @@ class ViT(ImageEncoder):
 
     config_table = config_table("ViTModel")
     table = TABLE
+    optional = ("pooler",)
 
     def __init__(self, config: ViTConfig, *, pooler: bool = True) -> None:
         super().__init__()
@@ -161,11 +162,18 @@ class ViT(ImageEncoder):
         self.pooler = ViTPooler(config.dim) if pooler and token else None
 
     def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
+        return self.read(self.embedded(pixel_values))
+
+    def embedded(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
+        """The class token and the patches, with their positions (equation 1)."""
         grid = self.patches(pixel_values)
         x = grid.flatten(1, 2)
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
-        x = self.dropout(x + self.position(*grid.shape[1:3]))
+        return self.dropout(x + self.position(*grid.shape[1:3]))
+
+    def read(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
+        """What the blocks and the last norm make of these tokens (equations 2 to 4)."""
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

@@ -1,0 +1,161 @@
+"""DeiT (Touvron et al. 2021): a ViT that also learns from a teacher, through a token of its own."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glassformer.checkpoints.config import ConfigTable
+from glassformer.checkpoints.table import Table
+from glassformer.models import vit
+from glassformer.models.labels import check_labels, mean_cross_entropy
+from glassformer.models.outputs import DistillationOutput, EncoderOutput
+from glassformer.models.vision import ImageClassification, ImageEncoder, check_classes
+from glassformer.parts import GridPosition, LayerNorm, Linear, PatchEmbedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeiTConfig:
+    """Table 1 of the paper; the defaults are DeiT-B with its distillation token. Settings are those of `ViTConfig`."""
+
+    image_size: int = 224
+    patch_size: int = 16
+    channels: int = 3
+    dim: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    hidden_dim: int = 3072
+    activation: str = "gelu"
+    norm_eps: float = 1e-12
+    attention_bias: bool = True
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    num_classes: int = 1000
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.patch_size < 1 or self.image_size < 1 or self.image_size % self.patch_size:
+            raise ValueError(f"patch_size={self.patch_size} does not divide image_size={self.image_size}")
+        check_classes(self.num_classes, self.labels)
+
+
+SIZES = {  # table 1; the one for 384 × 384 pixels: section 5.2
+    "deit-tiny-distilled-patch16-224": DeiTConfig(dim=192, num_heads=3, hidden_dim=768),
+    "deit-small-distilled-patch16-224": DeiTConfig(dim=384, num_heads=6, hidden_dim=1536),
+    "deit-base-distilled-patch16-224": DeiTConfig(),
+    "deit-base-distilled-patch16-384": DeiTConfig(image_size=384),
+}
+
+
+def config_table(architecture: str) -> ConfigTable:
+    """How their class of this name says it: as ViT's."""
+    return replace(vit.config_table(architecture), config=DeiTConfig, model_type="deit", unsayable={})
+
+
+def encoder_table(theirs: str = "", ours: str = "") -> Table:
+    """The names in Hugging Face's files: ViT's, and one token more."""
+    token = {f"{theirs}embeddings.distillation_token": f"{ours}distillation_token"}
+    return {**vit.encoder_table(theirs, ours), **token}
+
+
+ENCODER = encoder_table("deit.", "encoder.")
+TABLE: Table = {**encoder_table(), "pooler.dense": "pooler.dense"}
+HEAD_TABLE: Table = {**ENCODER, "classifier": "head"}
+TEACHER_TABLE: Table = {**ENCODER, "{cls,distillation}_classifier": "{head,distillation_head}"}
+
+
+class DeiT(ImageEncoder):
+    """ViT with two tokens in front of the patches: one for the class, one for what a teacher says (figure 2)."""
+
+    config_table = config_table("DeiTModel")
+    table = TABLE
+    optional = ("pooler",)
+
+    def __init__(self, config: DeiTConfig, *, pooler: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.patches = PatchEmbedding(config.channels, config.patch_size, config.dim)
+        self.class_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02)
+        self.distillation_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02)
+        self.position = GridPosition(config.image_size // config.patch_size, config.dim, before=2)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(vit.ViTBlock(config) for _ in range(config.num_layers))
+        self.norm = LayerNorm(config.dim, config.norm_eps)
+        self.pooler = vit.ViTPooler(config.dim) if pooler else None
+
+    def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
+        grid = self.patches(pixel_values)
+        tokens = torch.cat([self.class_token, self.distillation_token], dim=1).expand(len(grid), -1, -1)
+        x = torch.cat([tokens, grid.flatten(1, 2)], dim=1)
+        x = self.dropout(x + self.position(*grid.shape[1:3]))
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def pooled(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b d"] | None:
+        return None if self.pooler is None else self.pooler(hidden[:, 0])
+
+    def check_size(self, rows: int, columns: int) -> None:
+        p = self.config.patch_size
+        if rows % p or columns % p:
+            raise ValueError(f"pictures of {rows} × {columns} pixels are no whole number of patches of {p} × {p}")
+
+
+class DeiTForImageClassification(ImageClassification):
+    """A linear head on the class token alone."""
+
+    config_table = config_table("DeiTForImageClassification")
+    table = HEAD_TABLE
+
+    def __init__(self, config: DeiTConfig) -> None:
+        super().__init__(DeiT(config, pooler=False), config.dim)
+
+    def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
+        return encoded.last_hidden_state[:, 0]
+
+
+class DeiTForImageClassificationWithTeacher(ImageClassification):
+    """A linear head on each of the two tokens; what the model says is the mean of both (section 4, "Classification").
+
+    loss = ½ cross_entropy(class logits, labels) + ½ cross_entropy(distillation logits, teacher's labels)  (equation 3)
+    """
+
+    config_table = config_table("DeiTForImageClassificationWithTeacher")
+    table = TEACHER_TABLE
+
+    def __init__(self, config: DeiTConfig) -> None:
+        super().__init__(DeiT(config, pooler=False), config.dim)
+        self.distillation_head = Linear(config.dim, config.num_classes)
+
+    def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
+        return encoded.last_hidden_state[:, 0]
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, pixel_values: Tensor, labels: Tensor | None = None, teacher_labels: Tensor | None = None
+    ) -> DistillationOutput:
+        """Logits (b, n) of both heads and their mean; with `labels` (b,) the loss too.
+
+        `teacher_labels` (b,) are the classes that the teacher decides for (its hard labels); without them the second
+        head learns from `labels` too, as where no teacher is at hand. −100 counts in neither.
+        """
+        shape, n = tuple(pixel_values.shape[:1]), self.config.num_classes
+        check_labels(labels, shape, n)
+        check_labels(teacher_labels, shape, n, name="teacher_labels")
+        if teacher_labels is not None and labels is None:
+            raise ValueError("teacher_labels are given without labels; the loss is of both")
+        hidden = self.encoder(pixel_values).last_hidden_state
+        of_class: Tensor = self.head(hidden[:, 0])
+        of_teacher: Tensor = self.distillation_head(hidden[:, 1])
+        loss = None
+        if labels is not None:
+            told = labels if teacher_labels is None else teacher_labels
+            loss = (mean_cross_entropy(of_class, labels) + mean_cross_entropy(of_teacher, told)) / 2
+        return DistillationOutput(loss, (of_class + of_teacher) / 2, of_class, of_teacher)
+
+
+HEADS = {
+    "image_classification": DeiTForImageClassification,
+    "distilled_image_classification": DeiTForImageClassificationWithTeacher,
+}
+"""Task -> class."""
