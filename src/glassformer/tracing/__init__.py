@@ -6,6 +6,7 @@
     logit_lens(model, ids)             what each layer would predict already
     attention_weights(model, *inputs)  where each head looks
     compare(a, b, inputs)              where two models first differ, and what it looks like
+    side_by_side({name: matrix})       small matrices printed beside each other, to follow with a pencil
 
 Nothing is attached to a model before one of these is called, and nothing is left on it afterwards: a model that nobody
 looks into pays nothing and compiles whole.
@@ -23,6 +24,7 @@ from glassformer.tracing.divergence import Divergence
 from glassformer.tracing.failure import Failure
 from glassformer.tracing.intervene import logit_lens, patch, record
 from glassformer.tracing.patterns import CANONICAL, activation_names
+from glassformer.tracing.side_by_side import differences, side_by_side
 from glassformer.tracing.statistics import Statistics
 from glassformer.tracing.trace import Trace
 from glassformer.tracing.tree import ModuleCall, Operation
@@ -41,9 +43,11 @@ __all__ = [
     "activation_names",
     "attention_weights",
     "compare",
+    "differences",
     "listening_to_attention",
     "logit_lens",
     "patch",
     "record",
+    "side_by_side",
     "xray",
 ]
