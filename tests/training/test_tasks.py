@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ import torch
 
 from glassformer.models.bert import BERTConfig
 from glassformer.models.bert_heads import BERTForMaskedLM, BERTForSequenceClassification
+from glassformer.text import train_tokenizer
 from glassformer.training import AdamWConfig, ModelOptimizer, load_recipe
 from glassformer.training.batches import Batch, ExampleLoader, padded, presence
 from glassformer.training.init import Init, freeze, rates, take_weights
+from glassformer.training.tasks.best_sentence import best_sentence
 from glassformer.training.tasks.denoising import Corruption
 from glassformer.training.tasks.masked_lm import Masking
+from glassformer.training.tasks.question_answering import best_span, windows
 from glassformer.training.tasks.tagging import tagged_row
 from glassformer.training.tasks.translation import pairs
 
@@ -48,6 +52,39 @@ def test_sentinels_give_the_text_back_and_lengths_are_always_the_same() -> None:
         assert corruption.restore(source.tolist(), target.tolist()) == row.tolist()
         assert target[-2:].tolist() == [97, 1]
         assert source.tolist().index(99) < source.tolist().index(98)
+
+
+def test_the_best_sentence_shares_the_rarest_words_with_the_question() -> None:
+    def example(question: str, context: str, answer: str) -> dict[str, Any]:
+        return {"question": question, "context": context, "answers": [{"text": answer, "start": 0}]}
+
+    examples = [
+        example(
+            "What does the owl eat?", "Cat and dog eat. The owl does hunt. What is it?", "The owl does hunt."
+        ),
+        example("What does the dog see?", "The dog and the cat eat. What does it see?\nNothing", "What does it see?"),
+    ]
+    assert best_sentence(examples) == {"exact_match": 1.0, "f1": 1.0}
+
+
+def test_of_overlapping_windows_one_at_least_holds_the_answer_and_the_best_span_is_found_in_it() -> None:
+    tokenizer = train_tokenizer("wordpiece", "some words of a text to be read again and again " * 4, vocab_size=60)
+    text = " ".join(["some words of a text to be read"] * 9) + " again and again"
+    answer = {"text": "again and", "start": text.index("again and")}
+    rows = windows(tokenizer, {"context": text, "question": "some words", "answers": [answer]}, 40, 12)
+    whole = [row for row in rows if row[2:4] != (0, 0)]
+    assert len(rows) > 3
+    assert whole
+    for row in whole:
+        start, end = torch.full((2, len(row[0])), -1.0)
+        start[row[2]], end[row[3]] = 5.0, 5.0
+        start[0] = end[0] = 9.0  # the question is no answer
+        score, first, last = best_span(start, end, row, 10)
+        assert (score, text[first:last]) == (10.0, answer["text"])
+    row = whole[0]
+    start, end = torch.zeros(2, len(row[0]))
+    start[row[4]] = end[row[4] + 20] = 5.0  # 21 tokens: longer than an answer may be
+    assert best_span(start, end, row, 10)[0] == 5.0
 
 
 def loader(seed: int = 0) -> ExampleLoader:

@@ -13,6 +13,7 @@ import torch
 from glassformer.text import Tokenizer
 from glassformer.text.fields import Example
 from glassformer.training.batches import Batch, padded, presence
+from glassformer.training.tasks.best_sentence import best_sentence
 from glassformer.training.tasks.examples import PredictedExamples, described, examples_of, loader_of, tokenizer_for
 from glassformer.training.tasks.heads import encoder_flops, head_of
 from glassformer.training.tasks.task import Prepared, Task, special_ids
@@ -59,7 +60,7 @@ def best_span(start: torch.Tensor, end: torch.Tensor, row: Row, max_answer: int)
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnswering(Task):
-    """An encoder learns where answers begin and end."""
+    """An encoder learns where answers begin and end; beside it, the sentence that shares most with the question."""
 
     metric: ClassVar[str] = "f1"
 
@@ -86,6 +87,7 @@ class QuestionAnswering(Task):
             batches=loader_of(recipe, [row for rows in train for row in rows], make),
             validation=validation,
             data=described(examples),
+            baseline=best_sentence(examples.validation),
         )
 
     def build(self, config: Any) -> Any:
