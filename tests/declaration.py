@@ -86,6 +86,18 @@ def _any_size(inputs: Inputs) -> Any:
 VISION = Kind("vision", _pictures, theirs=_any_size)
 
 
+def _maps(config: Any, batch: int, generator: Generator) -> Inputs:
+    """Of odd sizes, a label for each sixth of a picture; a quarter of the pixels has none."""
+    size = (batch, 44, 57)
+    labels = torch.randint(config.num_classes, (batch, 2, 3), generator=generator)
+    labels = labels.repeat_interleave(22, 1).repeat_interleave(19, 2)
+    labels[torch.rand(size, generator=generator) < 0.25] = 255
+    return {"pixel_values": torch.randn(batch, config.channels, *size[1:], generator=generator), "labels": labels}
+
+
+SEMANTIC = Kind("semantic segmentation", _maps)
+
+
 def _sequence_to_sequence_inputs(config: Any, batch: int, generator: Generator) -> Inputs:
     x, target = (draw_ids(config.vocab_size, batch, length, generator) for length in (LENGTH, 11))
     labels = draw_ids(config.vocab_size, batch, 11, generator)

@@ -38,6 +38,10 @@ def redraw(model: nn.Module, seed: int = 0, spread: float = 1.2) -> nn.Module:
             unit = 1.0 if name.endswith("weight") and parameter.ndim == 1 else 0.0
             width = parameter.shape[-1] if parameter.ndim > 1 else 4
             parameter.copy_(unit + noise * (spread / width**0.5))
+        for name, buffer in model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):  # what a batch norm has seen
+                noise = torch.rand(buffer.shape, generator=generator, dtype=torch.float64)
+                buffer.copy_(noise + 0.5 if name.endswith("var") else noise - 0.5)
     return model
 
 

@@ -96,6 +96,16 @@ class SpanOutput(Output):
 
 
 @dataclass
+class DetectionOutput(Output):
+    """Of a detector: for each query the classes' logits and a box, `cx cy w h` in parts of the picture."""
+
+    loss: Float[Tensor, ""] | None = None
+    logits: Float[Tensor, "b q n"] | None = None
+    pred_boxes: Float[Tensor, "b q 4"] | None = None
+    last_hidden_state: Float[Tensor, "b q d"] | None = None
+
+
+@dataclass
 class SequenceToSequenceOutput(Output):
     """Of an encoder-decoder; what the encoder found can be handed in again, as `encoder_output`."""
 

@@ -45,7 +45,7 @@ class ImageEncoder(nn.Module, Pretrained, ABC):
         Raises:
             ValueError, TypeError: for other shapes, channels, sizes or dtypes, and for pixels that are no numbers.
         """
-        self._check(pixel_values)
+        self.check(pixel_values)
         hidden = self.hidden(pixel_values.to(self.patches.weight.dtype))
         return EncoderOutput(hidden, self.pooled(hidden))
 
@@ -54,7 +54,8 @@ class ImageEncoder(nn.Module, Pretrained, ABC):
         """Parameters of the encoder."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _check(self, pixels: Tensor) -> None:
+    def check(self, pixels: Tensor) -> None:
+        """Raise ValueError or TypeError for pictures that the model cannot read."""
         shape = tuple(pixels.shape)
         if pixels.ndim != 4 or 0 in shape:
             raise ValueError(

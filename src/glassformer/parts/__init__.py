@@ -10,6 +10,7 @@ from glassformer.parts.kernels import kernels, use_kernels
 from glassformer.parts.latent_attention import LatentAttention
 from glassformer.parts.linear import Linear, TiedLinear
 from glassformer.parts.linear_attention import LinearAttention, LinearState
+from glassformer.parts.mix_feed_forward import DepthwiseConvolution, MixFeedForward, OverlappingPatchEmbedding
 from glassformer.parts.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
 from glassformer.parts.patch import GridPosition, PatchEmbedding
 from glassformer.parts.position import (
@@ -36,6 +37,7 @@ __all__ = [
     "Attention",
     "BucketedBias",
     "CrossAttention",
+    "DepthwiseConvolution",
     "DynamicScaling",
     "Embedding",
     "FeedForward",
@@ -53,8 +55,10 @@ __all__ = [
     "LinearScaling",
     "LinearState",
     "Llama3Scaling",
+    "MixFeedForward",
     "MixtureOfExperts",
     "MultiQueryAttention",
+    "OverlappingPatchEmbedding",
     "PatchEmbedding",
     "RMSNorm",
     "Rotary",
