@@ -145,3 +145,16 @@ def test_a_very_wrong_model_has_a_loss_and_a_gradient_only_when_fused():
     loss, dz = numerics.cross_entropy(logits, targets)
     assert loss == pytest.approx(150)
     assert dz.tolist() == [[-0.5, 0.5], [0, 0]]
+
+
+def test_finite_differences_are_the_gradient_and_leave_the_numbers_as_they_were():
+    x = np.random.default_rng(5).standard_normal((3, 4))
+    before, weight = x.copy(), np.arange(12.0).reshape(3, 4)
+    found = numerics.finite_differences(lambda: float((numerics.softmax(x) * weight).sum()), x)
+    p = numerics.softmax(before)
+    assert abs(found - p * (weight - (weight * p).sum(-1, keepdims=True))).max() < 1e-9
+    assert (x == before).all()
+    cubic = numerics.finite_differences(lambda: float((x**3).sum()), x, step=1e-2)
+    assert np.allclose(cubic - 3 * x**2, 1e-4, rtol=1e-6)  # h² f‴ / 6
+    with pytest.raises(TypeError, match="float32"):
+        numerics.finite_differences(lambda: 0.0, np.zeros(2, "f4"))

@@ -6,7 +6,7 @@ which they differ. The stable forms are those that the models use (`ops` and `pa
 to be seen failing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy import ndarray as Array
@@ -219,3 +219,27 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[float, Array]:
     logits (n, v), targets (n,).
     """
     return fused.cross_entropy(logits, targets)
+
+
+# Gradients, measured -------------------------------------------------------------------------------------------------
+
+
+def finite_differences(loss: Callable[[], float], x: Array, *, step: float = 1e-5) -> Array:
+    """∂loss/∂x without any calculus: each number of x is moved by ±h, in place, and put back.
+
+        (f(x + h) − f(x − h)) / 2h = f′(x) + h² f‴(x) / 6 + …
+
+    The terms in f and f″ cancel, so the error falls as h² until rounding, of size ε |f| / h, takes over: in float64
+    both are near 1e-10 at h = 1e-5. Raises TypeError for x in less than float64, where next to nothing is left.
+    """
+    if x.dtype != np.float64:
+        raise TypeError(f"finite differences of {x.dtype} numbers are mostly rounding; expected float64")
+    found = np.empty_like(x)
+    for place in np.ndindex(x.shape):
+        kept = x[place]
+        x[place] = kept + step
+        above = loss()
+        x[place] = kept - step
+        found[place] = (above - loss()) / (2 * step)
+        x[place] = kept
+    return found
