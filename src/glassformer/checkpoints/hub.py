@@ -10,6 +10,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?")
 FILES = [  # nothing else is downloaded: no pickles, no programs
     "config.json",
     "generation_config.json",
+    "preprocessor_config.json",
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",
