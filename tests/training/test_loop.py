@@ -1,6 +1,6 @@
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ VOCABULARY = 20
 
 def batches(recipe: Recipe, *, seed: int = 0, ignored: bool = False) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(seed)
-    shape = recipe.data.batch_size, recipe.data.context
+    shape = recipe.texts.batch_size, recipe.texts.context
     while True:
         inputs, targets = (torch.randint(VOCABULARY, shape, generator=generator) for _ in range(2))
         if ignored:  # as many in each row as its number says
@@ -40,6 +40,10 @@ class Held(Validation):
         return self.ready
 
 
+def said(inputs: Mapping[str, Any]) -> str:
+    return f"reads {' '.join(map(str, inputs['input_ids'][0].tolist()))!r}"
+
+
 def make_job(recipe: Recipe, source: Iterator[Batch] | None = None, **changes: Any) -> Job:
     torch.manual_seed(0)
     model = recipe.build_model(VOCABULARY)
@@ -47,8 +51,8 @@ def make_job(recipe: Recipe, source: Iterator[Batch] | None = None, **changes: A
     job = Job(
         recipe=recipe, model=model, optimizer=ModelOptimizer(model, recipe.optimizer),
         batches=source or batches(recipe), validation=Held(validation), device=torch.device("cpu"),
-        decode=lambda ids: " ".join(map(str, ids)), save=lambda: None, save_best=lambda: None,
-        tell=lambda event: None, should_stop=lambda: False, flops_per_token=1e6, machine_flops=1e9,
+        shown=said, save=lambda: None, save_best=lambda: None,
+        tell=lambda event: None, should_stop=lambda: False, flops_per_unit=1e6, machine_flops=1e9,
     )  # fmt: skip
     return replace(job, **changes)
 
@@ -141,11 +145,11 @@ def test_a_non_finite_loss_or_gradient_stops_before_the_step_and_names_the_row(
         assert tensor.equal(state[name]), name
 
 
-def test_long_rows_are_cut_in_the_message(tiny: Tiny) -> None:
-    job = make_job(no_dropout(tiny), decode=lambda ids: "x" * 500)
+def test_the_first_of_several_rows_is_described(tiny: Tiny) -> None:
+    job = make_job(no_dropout(tiny), shown=lambda inputs: f"has {len(inputs['input_ids'])} row")
     with torch.no_grad():
         next(job.model.parameters()).fill_(math.nan)
-    with pytest.raises(FloatingPointError, match=r"row 0 of the batch \(and 3 more rows\) reads 'x{77}\.\.\.'"):
+    with pytest.raises(FloatingPointError, match=r"row 0 of the batch \(and 3 more rows\) has 1 row; no step"):
         train_step(job, Progress())
 
 
@@ -217,9 +221,9 @@ def test_words_evaluations_and_checkpoints_come_when_the_recipe_says(tiny: Tiny)
     assert [event.step for event in events if isinstance(event, Evaluated)] == [6, 12]
     assert saved == [5, 10, 12]
     last = [event for event in events if isinstance(event, Progressed)][-1]
-    assert last.tokens == 12 * 4 * 8 == progress.tokens
+    assert last.units == 12 * 4 * 8 == progress.units
     assert 0 < last.seconds <= progress.seconds
-    assert last.matrix_share == pytest.approx(last.tokens_per_second * 1e6 / 1e9)
+    assert last.matrix_share == pytest.approx(last.units_per_second * 1e6 / 1e9)
 
 
 def test_the_loss_told_is_the_mean_since_the_last_word(tiny: Tiny) -> None:

@@ -317,7 +317,7 @@ def test_events_tell_the_run_in_order(tiny: Tiny, tmp_path: Path) -> None:
     started = events[0]
     assert isinstance(started, Started)
     # 6 · (parameters without the position table) + 12 · layers · dim · context
-    assert started.flops_per_token == 6 * (started.parameters - 16 * 16) + 12 * 2 * 16 * 8
+    assert started.flops_per_unit == 6 * (started.parameters - 16 * 16) + 12 * 2 * 16 * 8
     assert started.machine_flops is not None
     assert started.machine_flops > 1e8
 

@@ -94,7 +94,7 @@ def loader(seed: int = 0) -> ExampleLoader:
         some = [rows[i] for i in numbers]
         ids = padded(some, 0)
         return Batch(inputs={"input_ids": ids, "labels": ids, "attention_mask": presence(some)}, target="labels",
-                     tokens=sum(map(len, some)))  # fmt: skip
+                     units=sum(map(len, some)))  # fmt: skip
 
     return ExampleLoader([len(row) for row in rows], make, batch_size=8, seed=seed, content=rows)
 
@@ -106,7 +106,7 @@ def test_an_epoch_has_each_example_once_in_a_new_order_with_little_padding() -> 
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(1003))
     assert seen[0] != seen[1]
     cells = sum(batch.inputs["input_ids"].numel() for batch in epochs[0])
-    assert sum(batch.tokens for batch in epochs[0]) > 0.9 * cells
+    assert sum(batch.units for batch in epochs[0]) > 0.9 * cells
 
 
 @pytest.mark.parametrize("steps", [0, 5, 126, 200])
@@ -132,7 +132,7 @@ def test_targets_are_padded_with_what_does_not_count() -> None:
     assert batch.inputs["input_ids"].tolist() == [[4, 5, 1], [7, 1, 0]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch.inputs["labels"].tolist() == [[6, 1, -100, -100], [8, 9, 9, 1]]
-    assert (batch.counted, batch.tokens) == (6, 11)
+    assert (batch.counted, batch.units) == (6, 11)
 
 
 def test_the_encoder_is_taken_the_head_is_new_and_said_so() -> None:

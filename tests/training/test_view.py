@@ -12,15 +12,15 @@ def started(step: int) -> Started:
     recipe = load_recipe("demo", {"training.steps": "1000"})
     return Started(
         step=step, recipe=recipe, folder=Path("here"), parameters=1, data="a text",
-        flops_per_token=1.0, machine_flops=None, device="cpu",
+        flops_per_unit=1.0, machine_flops=None, device="cpu",
     )  # fmt: skip
 
 
 def progressed(step: int, seconds: float) -> Progressed:
     rest: dict[str, Any] = dict.fromkeys(
-        ("loss", "learning_rate", "gradient_norm", "cpu_seconds", "tokens_per_second"), 1.0
+        ("loss", "learning_rate", "gradient_norm", "cpu_seconds", "units_per_second"), 1.0
     )
-    return Progressed(step=step, seconds=seconds, tokens=step, matrix_share=None, **rest)
+    return Progressed(step=step, seconds=seconds, units=step, matrix_share=None, **rest)
 
 
 def test_time_left_follows_the_latest_speed() -> None:

@@ -97,9 +97,10 @@ def measure_run(opened: "Opened") -> dict[str, Any]:
 
     run = opened.run
     assert run is not None
-    prepared = run.recipe.task.prepare(run.recipe, run.tokenizer)
+    prepared = run.recipe.task.prepare(run.recipe, run.readers)
     device = next(opened.model.parameters()).device
-    loss, found = validate(run.recipe, opened.model, prepared.validation, device, final=True)
+    limit = run.recipe.evaluation.batches
+    loss, found = validate(run.recipe, opened.model, prepared.validation, device, limit=limit, final=True)
     return {
         "loss": loss, **found.metrics, "baseline": dict(prepared.baseline), "data": prepared.data, "split": "validation"
     }  # fmt: skip
@@ -112,10 +113,10 @@ def measure_text(opened: "Opened", options: Eval) -> dict[str, Any]:
     from glassformer.text import load_corpus
 
     run, tokenizer, config = opened.run, opened.tokenizer(), opened.model.config
-    data = options.data or (None if run is None else run.recipe.data.corpus)
+    data = options.data or (None if run is None else run.recipe.texts.corpus)
     if data is None:
         raise ValueError(f"--data is not given, and {options.model} is no run folder that would name its corpus")
-    context = options.context or (min(config.max_positions or 1024, 1024) if run is None else run.recipe.data.context)
+    context = options.context or (min(config.max_positions or 1024, 1024) if run is None else run.recipe.texts.context)
     if opened.model.has_position_table and context > config.max_positions:
         raise ValueError(f"--context {context} is more than the model's {config.max_positions} positions")
     corpus, split = load_corpus(data), options.split or "validation"

@@ -40,10 +40,10 @@ def main(run_folder: str | Path = "runs/demo", *, recipe: str = "demo", console:
     assert run.validation_loss is not None
 
     console.rule("[bold]2. Against the bigram baseline")
-    corpus = load_corpus(run.recipe.data.corpus)
-    bigram = bigram_loss(run.tokenizer, corpus.train, corpus.validation, run.recipe.data.context)
+    corpus = load_corpus(run.recipe.texts.corpus)
+    bigram = bigram_loss(run.tokenizer, corpus.train, corpus.validation, run.recipe.texts.context)
     console.print(f"bigram, which sees one character back: {bigram:.3f} nats per character")
-    console.print(f"GPT, which sees {run.recipe.data.context}:              {run.validation_loss:.3f}")
+    console.print(f"GPT, which sees {run.recipe.texts.context}:              {run.validation_loss:.3f}")
     if run.validation_loss > bigram - 0.3:
         raise RuntimeError(f"the model's validation loss {run.validation_loss:.3f} is not clearly below the bigram "
                            f"baseline's {bigram:.3f}")  # fmt: skip
@@ -116,7 +116,7 @@ def make_report(run: Run, bigram: float, sample: str, difference: TwinDifference
     last = [r for r in run.metrics if "loss" in r][-1]
     tokens = run.tokenizer.encode(SENTENCE)
     seen = attention_weights(run.model, torch.tensor([tokens]))
-    data, loss = run.recipe.data, validation[-1][1]
+    data, loss = run.recipe.texts, validation[-1][1]
     record = machine()
     return Report(
         title="A small GPT learns to write",

@@ -178,7 +178,7 @@ def workload(recipe: Recipe, vocab_size: int | None = None) -> Workload:
     name = getattr(recipe.optimizer, "name", type(recipe.optimizer).__name__.removesuffix("Config").lower())
 
     def of(rows: int) -> Cost:
-        return cost(model, rows, recipe.data.context, training=True, optimizer=name, device="cuda", autocast=mixed)
+        return cost(model, rows, recipe.texts.context, training=True, optimizer=name, device="cuda", autocast=mixed)
 
     one, two = of(1), of(2)
     blocks = blocks_in(model)
@@ -186,7 +186,7 @@ def workload(recipe: Recipe, vocab_size: int | None = None) -> Workload:
         parameters=one.parameters,
         block_parameters=max((sum(p.numel() for p in block.parameters()) for block in blocks), default=0),
         layers=max(len(blocks), 1), dim=getattr(config, "dim", 1), heads=_shareable_heads(config),
-        batch_size=recipe.data.batch_size, context=recipe.data.context,
+        batch_size=recipe.data.batch_size, context=recipe.texts.context,
         weight_bytes=one.memory.weights, optimizer_bytes=optimizer_bytes(model, name),
         cast_bytes=one.memory.casts, stream_bytes=2 if mixed else 4, one=one, two=two,
     )  # fmt: skip
@@ -196,15 +196,15 @@ def config_of(recipe: Recipe, vocab_size: int | None) -> Any:
     """The model's config with the size of its vocabulary."""
     if recipe.model is None:
         return recipe.init.load().config
-    given = vocab_size or recipe.data.vocab_size
-    if given is None and recipe.data.tokenizer in (None, "characters", "bytes") and recipe.init.source is None:
+    given = vocab_size or recipe.texts.vocab_size
+    if given is None and recipe.texts.tokenizer in (None, "characters", "bytes") and recipe.init.source is None:
         given = CHARACTERS
     if given is None and recipe.init.source is not None:
-        given = recipe.model.vocab_size
+        given = recipe.model.vocab_size  # type: ignore[attr-defined]
     if given is None:
         raise ValueError(
             f"the recipe {recipe.name!r} leaves the size of the vocabulary to its tokenizer, "
-            f"{recipe.data.tokenizer or 'characters'!r}; give it with --vocab-size"
+            f"{recipe.texts.tokenizer or 'characters'!r}; give it with --vocab-size"
         )
     return replace(recipe.model, vocab_size=given)  # type: ignore[type-var]
 

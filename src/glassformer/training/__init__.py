@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glassformer.training.blocks import checkpoint_activations, zero_residuals
+    from glassformer.training.data import Augmentation, Pictures, Texts
     from glassformer.training.folder import is_run
     from glassformer.training.metrics import read_metrics
     from glassformer.training.optimizers import AdamWConfig, Lion, LionConfig, ModelOptimizer, Muon, MuonConfig
     from glassformer.training.recipe import (
-        Data,
         Evaluation,
         Recipe,
         Training,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "WSD": "schedules",
     "AdamWConfig": "optimizers",
+    "Augmentation": "data",
     "Constant": "schedules",
     "Cosine": "schedules",
-    "Data": "recipe",
     "Evaluation": "recipe",
     "LinearDecay": "schedules",
     "Lion": "optimizers",
@@ -36,8 +36,10 @@ _HOMES = {
     "ModelOptimizer": "optimizers",
     "Muon": "optimizers",
     "MuonConfig": "optimizers",
+    "Pictures": "data",
     "Recipe": "recipe",
     "Run": "run",
+    "Texts": "data",
     "Training": "recipe",
     "checkpoint_activations": "blocks",
     "is_run": "folder",
@@ -53,9 +55,9 @@ _HOMES = {
 __all__ = [
     "WSD",
     "AdamWConfig",
+    "Augmentation",
     "Constant",
     "Cosine",
-    "Data",
     "Evaluation",
     "LinearDecay",
     "Lion",
@@ -63,8 +65,10 @@ __all__ = [
     "ModelOptimizer",
     "Muon",
     "MuonConfig",
+    "Pictures",
     "Recipe",
     "Run",
+    "Texts",
     "Training",
     "checkpoint_activations",
     "is_run",

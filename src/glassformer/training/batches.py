@@ -7,29 +7,34 @@ run resumes to the bit wherever it was stopped.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassformer.text.loader import IGNORED, TokenBatch, TokenLoader
+from glassformer.text.loader import IGNORED, TokenBatch
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 POOL = 50  # batches whose examples are sorted by length together: little padding, and still another order each epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What goes into `model(**inputs)`, which gives the mean loss over the entries of `inputs[target]` but −100.
+    """What goes into `model(**inputs)`, which gives the mean loss over what counts of `inputs[target]`.
 
-    Every tensor has one row per example. `tokens` is how many the model reads, padding left out.
+    Every input has one row per example: a tensor, or a list of tensors or of mappings of them, such as the objects of
+    each picture. Of whole numbers the entries but `ignored` count; of anything else (objects, pixels) each row does.
+    `units` is how much the model reads, in the task's unit: tokens without padding, pictures.
     """
 
-    inputs: Mapping[str, Tensor]
+    inputs: Mapping[str, Any]
     target: str
-    tokens: int
+    units: int
+    ignored: int = IGNORED
 
     def __len__(self) -> int:
         return len(self.inputs[self.target])
@@ -37,17 +42,28 @@ class Batch:
     @property
     def counted(self) -> int:
         """How many targets count: the weight of this batch in a mean over several."""
-        return int((self.inputs[self.target] != IGNORED).sum())
+        target = self.inputs[self.target]
+        if not isinstance(target, Tensor) or target.is_floating_point():
+            return len(target)
+        return int((target != self.ignored).sum())
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Some of its rows."""
-        inputs = {name: tensor[start:stop] for name, tensor in self.inputs.items()}
-        return Batch(inputs=inputs, target=self.target, tokens=self.tokens * len(inputs[self.target]) // len(self))
+        inputs = {name: each[start:stop] for name, each in self.inputs.items()}
+        return replace(self, inputs=inputs, units=self.units * len(inputs[self.target]) // len(self))
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Batch(inputs=inputs, target=self.target, tokens=self.tokens)
+        return replace(self, inputs={name: moved(each, device) for name, each in self.inputs.items()})
+
+
+def moved(inputs: Any, device: torch.device | str) -> Any:
+    """Tensors, and what holds them, on another device."""
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
+    if isinstance(inputs, Mapping):
+        return {name: moved(each, device) for name, each in inputs.items()}
+    return [moved(each, device) for each in inputs]
 
 
 class Source(Protocol):
@@ -66,40 +82,75 @@ class Loader(Source, Protocol):
 def next_token_batch(batch: TokenBatch) -> Batch:
     """Rows of a text, and the token that follows each."""
     inputs = {"input_ids": batch.inputs, "targets": batch.targets}
-    return Batch(inputs=inputs, target="targets", tokens=batch.inputs.numel())
+    return Batch(inputs=inputs, target="targets", units=batch.inputs.numel())
 
 
-class Rows:
-    """Windows of a text, each batch of them made into one for the task: `make(windows, random)`.
+class Drawn(Protocol[T_co]):
+    """Things to learn from, without end: what comes next depends on the seed and the step alone."""
 
-    The generator depends on the seed and the step alone.
+    seed: int
+    step: int
+
+    def __next__(self) -> T_co: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+class Rows(Generic[T]):
+    """What is drawn (windows of a text, numbers of pictures) made into the task's batch: `make(drawn, random)`.
+
+    The generator, for words to hide or pictures to turn, depends on the seed and the step alone.
     """
 
-    def __init__(self, tokens: TokenLoader, make: Callable[[TokenBatch, np.random.Generator], Batch]) -> None:
-        self.tokens, self.make = tokens, make
+    def __init__(self, drawn: Drawn[T], make: Callable[[T, np.random.Generator], Batch]) -> None:
+        self.drawn, self.make = drawn, make
 
     def __next__(self) -> Batch:
-        random = np.random.default_rng([self.tokens.seed, self.tokens.step, 1])  # the windows' own have two numbers
-        return self.make(next(self.tokens), random)
+        random = np.random.default_rng([self.drawn.seed, self.drawn.step, 1])  # what is drawn has two numbers
+        return self.make(next(self.drawn), random)
 
     def state_dict(self) -> dict[str, Any]:
-        """The windows' state."""
-        return self.tokens.state_dict()
+        """The state of what is drawn."""
+        return self.drawn.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the state was taken. ValueError where it is of other tokens, sizes or seed."""
-        self.tokens.load_state_dict(state)
+        """Goes on where the state was taken. ValueError where it is of other data, sizes or seed."""
+        self.drawn.load_state_dict(state)
 
 
-class ExampleLoader:
+class Counting:
+    """The numbers 0, 1, 2, … in batches, for what is made by its number and never comes again (generated pictures)."""
+
+    def __init__(self, *, batch_size: int, seed: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} is not a positive integer")
+        self.batch_size, self.seed, self.step = batch_size, seed, 0
+
+    def __next__(self) -> NDArray[np.int64]:
+        self.step += 1
+        return np.arange((self.step - 1) * self.batch_size, self.step * self.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it has come."""
+        return {"step": self.step, "batch_size": self.batch_size, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the state was taken. ValueError where it is of another size or seed."""
+        own = self.state_dict()
+        if state.keys() != own.keys() or any(state[key] != own[key] for key in ("batch_size", "seed")):
+            raise ValueError(f"the state was taken with {state}, but this loader has {own}")
+        self.step = state["step"]
+
+
+class ExampleLoader(Generic[T]):
     """Examples in batches of about the same length, without end: each comes once in an epoch, in a new order.
 
     An epoch shuffles the examples, sorts every `POOL` batches' worth of them by length, cuts these into batches and
     shuffles the batches. The last batch of an epoch's order may be smaller.
 
     Args:
-        lengths: of the examples, in tokens; what batches are made by.
-        make: the batch of some examples, by their numbers.
+        lengths: of the examples; what batches are made by.
+        make: the batch of some examples, by their numbers (or whatever `Rows` makes it of).
         content: what the examples hold, for `fingerprint`: a state goes on through the same examples only.
 
     Raises:
@@ -109,7 +160,7 @@ class ExampleLoader:
     def __init__(
         self,
         lengths: Sequence[int],
-        make: Callable[[NDArray[np.int64]], Batch],
+        make: Callable[[NDArray[np.int64]], T],
         *,
         batch_size: int,
         seed: int,
@@ -125,7 +176,7 @@ class ExampleLoader:
         self._sha256 = fingerprint(content)
         self._epoch: tuple[int, list[NDArray[np.int64]]] = (-1, [])
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> T:
         epoch, place = divmod(self.step, self.batches_per_epoch)
         if self._epoch[0] != epoch:
             self._epoch = epoch, self.order(epoch)

@@ -9,7 +9,7 @@ class Progress:
     """How far a run has come; every checkpoint holds it."""
 
     step: int = 0
-    tokens: int = 0
+    units: int = 0  # that the model has read: tokens, pictures
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     loss_sum: float = 0.0  # since the last word
@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self, progress: Progress) -> None:
         self.progress, self.wall, self.cpu = progress, time.perf_counter(), time.process_time()
-        self.step_tokens, self.step_seconds = 0, 0.0
+        self.step_units, self.step_seconds = 0, 0.0
 
     def settle(self) -> float:
         """Count what has passed since the last time; gives the seconds."""
@@ -35,12 +35,12 @@ class Clock:
         self.wall, self.cpu = wall, cpu
         return passed
 
-    def count_step(self, tokens: int) -> None:
+    def count_step(self, units: int) -> None:
         self.step_seconds += self.settle()
-        self.step_tokens += tokens
+        self.step_units += units
 
-    def tokens_per_second(self) -> float:
+    def units_per_second(self) -> float:
         """Of the steps since this was last asked."""
-        speed = self.step_tokens / max(self.step_seconds, 1e-9)
-        self.step_tokens, self.step_seconds = 0, 0.0
+        speed = self.step_units / max(self.step_seconds, 1e-9)
+        self.step_units, self.step_seconds = 0, 0.0
         return speed

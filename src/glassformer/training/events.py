@@ -19,7 +19,7 @@ class Started:
     folder: Path
     parameters: int
     data: str  # what is trained on, in a few words
-    flops_per_token: float | None
+    flops_per_unit: float | None
     machine_flops: float | None  # per second, of a product of matrices in the run's precision; None where unknown
     device: str
     new: tuple[str, ...] = ()  # parameters that the model which the run began from did not have
@@ -28,17 +28,21 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Progressed:
-    """`log_every` steps later. The loss is their mean; seconds, CPU seconds and tokens count from the very start."""
+    """`log_every` steps later. The loss is their mean; seconds, CPU seconds and units count from the very start.
+
+    A unit is what the task counts: tokens that are read, or pictures.
+    """
 
     step: int
     loss: float
     learning_rate: float
     gradient_norm: float
-    tokens: int
+    units: int
     seconds: float
     cpu_seconds: float
-    tokens_per_second: float
+    units_per_second: float
     matrix_share: float | None  # of the machine's measured matrix speed
+    unit: str = "tokens"  # what is counted, in the plural
     experts: dict[str, list[float]] = field(default_factory=dict)  # layer -> the share of its tokens that each got
 
 

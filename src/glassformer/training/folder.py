@@ -1,12 +1,13 @@
 """The run folder: what is in it, who may write to it.
 
 runs/NAME/recipe.toml       the recipe, resolved
-runs/NAME/tokenizer.json    or glassformer_tokenizer.json
+runs/NAME/tokenizer.json    or glassformer_tokenizer.json; preprocessor_config.json where pictures are looked at
 runs/NAME/metrics.jsonl     see glassformer.training.metrics
 runs/NAME/checkpoints/      see glassformer.training.checkpoint
 runs/NAME/best/             the weights that were best on the validation data
 runs/NAME/result.json       what they reach: loss, metrics, the baseline's, the time it took
-runs/NAME/model/            the same as a Hugging Face folder, with the tokenizer
+runs/NAME/*.png             pictures of their predictions, where the task draws some
+runs/NAME/model/            the same as a Hugging Face folder, with the tokenizer or image processor
 """
 
 import shutil
@@ -15,12 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glassformer.foundation.atomic import atomic_file
-from glassformer.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from glassformer.training.metrics import METRICS
+from glassformer.training.readers import READER_FILES, Readers
 from glassformer.training.recipe import Recipe, load_recipe
 
+PICTURES = ("predictions.png", "confusion.png")  # that tasks may draw in the end
 RECIPE, RESULT, MODEL_FOLDER, LOCK = "recipe.toml", "result.json", "model", ".lock"
-OWN_FILES = (RECIPE, METRICS, RESULT, *TOKENIZER_FILES)
+OWN_FILES = (RECIPE, METRICS, RESULT, *READER_FILES, *PICTURES)
 OWN_FOLDERS = ("checkpoints", "best", MODEL_FOLDER, "tensorboard")
 
 
@@ -42,14 +44,14 @@ def check_folder(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
         raise FileExistsError(f"{folder} holds a run already; resume it, overwrite it, or choose another folder")
 
 
-def begin_folder(folder: Path, recipe: Recipe, tokenizer: Tokenizer) -> None:
-    """Remove an earlier run, and nothing but it; write down the recipe and the tokenizer."""
+def begin_folder(folder: Path, recipe: Recipe, readers: Readers) -> None:
+    """Remove an earlier run, and nothing but it; write down the recipe, and what makes the model's inputs."""
     for name in OWN_FILES:  # the recipe goes first: what is left when this is interrupted is no run
         (folder / name).unlink(missing_ok=True)
     for name in OWN_FOLDERS:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
-    tokenizer.save(folder)
+    readers.save(folder)
     with atomic_file(folder / RECIPE) as file:
         file.write(recipe.to_toml().encode())
 

@@ -5,7 +5,7 @@ nothing more about it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,12 +31,12 @@ class Job:
     batches: Source
     validation: Validation
     device: torch.device
-    decode: Callable[[list[int]], str]
+    shown: Callable[[Mapping[str, Any]], str]  # the first row of a model's inputs, in words
     save: Callable[[], None]
     save_best: Callable[[], None]
     tell: Listener
     should_stop: Callable[[], bool]
-    flops_per_token: float | None
+    flops_per_unit: float | None
     machine_flops: float | None
     experts: Callable[[], dict[str, list[float]]] = dict  # each layer's shares of the tokens since the last word
 
@@ -49,12 +49,12 @@ def fit(job: Job, progress: Progress) -> None:
     training, evaluation = job.recipe.training, job.recipe.evaluation
     clock, saved = Clock(progress), progress.step or None
     while progress.step < training.steps and not job.should_stop():
-        before = progress.tokens
+        before = progress.units
         gradient_norm = train_step(job, progress)
-        clock.count_step(progress.tokens - before)
+        clock.count_step(progress.units - before)
         last = progress.step == training.steps
         if progress.step % training.log_every == 0 or last:
-            job.tell(progressed(job, progress, gradient_norm, clock.tokens_per_second()))
+            job.tell(progressed(job, progress, gradient_norm, clock.units_per_second()))
         if progress.step % evaluation.every == 0 or last:
             evaluate(job, progress, clock)
         clock.settle()
@@ -84,7 +84,7 @@ def train_step(job: Job, progress: Progress) -> float:
         nn.utils.clip_grads_with_norm_(parameters, training.clip_norm, norm)
     job.optimizer.step()
     progress.step += 1
-    progress.tokens += batch.tokens
+    progress.units += batch.units
     progress.loss_sum += value
     progress.loss_count += 1
     return norm_value
@@ -142,15 +142,15 @@ def evaluate(job: Job, progress: Progress, clock: Clock) -> float:
 
 def measure(job: Job, *, final: bool) -> tuple[float, Measured]:
     """The mean loss over the counted validation targets, and what the task measures beside it."""
-    return validate(job.recipe, job.model, job.validation, job.device, final=final)
+    return validate(job.recipe, job.model, job.validation, job.device, limit=job.recipe.evaluation.batches, final=final)
 
 
 def validate(
-    recipe: Recipe, model: Any, validation: Validation, device: torch.device, *, final: bool
+    recipe: Recipe, model: Any, validation: Validation, device: torch.device, *, limit: int | None = None, final: bool
 ) -> tuple[float, Measured]:
-    """The same of any model and its validation data, by the recipe's precision and number of batches."""
+    """The same of any model and its validation data, or the first `limit` batches of it, in the recipe's precision."""
     model.eval()
-    total, counted, limit, kept = 0.0, 0, recipe.evaluation.batches, []
+    total, counted, kept = 0.0, 0, []
     with torch.no_grad(), products(recipe, device):
         for i, batch in enumerate(validation.batches()):
             if limit is not None and i == limit:
@@ -162,22 +162,22 @@ def validate(
         return total / counted, validation.measure(model, total / counted, kept, final=final)
 
 
-def progressed(job: Job, progress: Progress, gradient_norm: float, tokens_per_second: float) -> Progressed:
+def progressed(job: Job, progress: Progress, gradient_norm: float, units_per_second: float) -> Progressed:
     """What is told every `log_every` steps; the mean of the losses starts anew."""
     loss = progress.loss_sum / progress.loss_count
     progress.loss_sum, progress.loss_count = 0.0, 0
     share = None
-    if job.machine_flops is not None and job.flops_per_token is not None:
-        share = job.flops_per_token * tokens_per_second / job.machine_flops
+    if job.machine_flops is not None and job.flops_per_unit is not None:
+        share = job.flops_per_unit * units_per_second / job.machine_flops
     return Progressed(
         step=progress.step, loss=loss, learning_rate=job.optimizer.learning_rate, gradient_norm=gradient_norm,
-        tokens=progress.tokens, seconds=progress.seconds, cpu_seconds=progress.cpu_seconds,
-        tokens_per_second=tokens_per_second, matrix_share=share, experts=job.experts(),
+        units=progress.units, seconds=progress.seconds, cpu_seconds=progress.cpu_seconds,
+        unit=job.recipe.task.unit, units_per_second=units_per_second, matrix_share=share, experts=job.experts(),
     )  # fmt: skip
 
 
 def describe(job: Job, batch: Batch) -> str:
-    """Which rows alone, without dropout, have a loss or gradient that is not finite, and what the first reads."""
+    """Which rows alone, without dropout, have a loss or gradient that is not finite, and what the first is."""
     job.model.eval()
     parameters, wrong = list(job.optimizer.parameters.values()), []
     for row in range(len(batch)):
@@ -188,9 +188,8 @@ def describe(job: Job, batch: Batch) -> str:
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             wrong.append(row)
     row = wrong[0] if wrong else 0
-    text = job.decode(batch.inputs["input_ids"][row].tolist())
-    shown = repr(text if len(text) <= 80 else text[:77] + "...")
+    shown = job.shown(batch.rows(row, row + 1).inputs)
     if not wrong:
-        return f"no row of the batch does so alone; row 0 reads {shown}"
+        return f"no row of the batch does so alone; row 0 {shown}"
     others = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
-    return f"row {row} of the batch{others} reads {shown}"
+    return f"row {row} of the batch{others} {shown}"

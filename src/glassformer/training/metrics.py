@@ -28,12 +28,18 @@ class MetricsFile:
 
 
 def flat(event: Progressed | Evaluated) -> dict[str, Any]:
-    """An event as one record: a metric stands beside the validation loss, a layer's experts as a list."""
+    """An event as one record: a metric stands beside the validation loss, a layer's experts as a list.
+
+    What is counted stands under its name: "tokens" and "tokens_per_second", or "pictures" and "pictures_per_second".
+    """
     record = asdict(event)
     if isinstance(event, Evaluated):
         record |= {f"validation_{name}": value for name, value in record.pop("metrics").items()}
         del record["examples"]
-    elif not event.experts:
+        return record
+    unit = record.pop("unit")
+    record |= {unit: record.pop("units"), f"{unit}_per_second": record.pop("units_per_second")}
+    if not event.experts:
         del record["experts"]
     return record
 

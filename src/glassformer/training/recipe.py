@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
@@ -28,50 +28,33 @@ from glassformer.parts import (
     use_kernels,
 )
 from glassformer.training.blocks import zero_residuals
+from glassformer.training.data import DATA, Data, Pictures, Texts
 from glassformer.training.init import Init
 from glassformer.training.optimizers import OPTIMIZERS, AdamWConfig, OptimizerConfig
 from glassformer.training.schedules import SCHEDULES, Cosine, Schedule
 from glassformer.training.settings import Place, Text, flatten, read, table_of, to_toml
 from glassformer.training.tasks import TASKS, LanguageModelling, Task
 
+D = TypeVar("D")
+
 
 class ModelConfig(Protocol):
     """A model's own config dataclass; the [model] section's `name` says whose."""
 
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def max_positions(self) -> int | None: ...
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 SCALINGS = {"linear": LinearScaling, "dynamic": DynamicScaling, "llama3": Llama3Scaling, "yarn": YarnScaling}
 CHOICES: dict[Any, dict[str, type]] = {
-    ModelConfig: {
-        name: model.config_table.config
-        for name, model in MODELS.items()
-        if "vocab_size" in model.config_table.config.__dataclass_fields__
-    },
+    ModelConfig: {name: model.config_table.config for name, model in MODELS.items()},
     OptimizerConfig: dict(OPTIMIZERS),
     Schedule: dict(SCHEDULES),
     RotaryScaling: dict(SCALINGS),
     Task: dict(TASKS),
+    Data: dict(DATA),
 }
-SIZED = ("bpe", "wordpiece", "unigram")  # tokenizers that are trained to a size
 MAY_BE_ZERO = ("seed", "_token_id", "smoothing")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """The [data] section. A batch has `batch_size` rows of `context` tokens, or of at most so many."""
-
-    corpus: str = "python-docs"  # a name, a file, a folder or a glob: see glassformer.text.load_corpus
-    examples: str | None = None  # for tasks that learn from examples: see glassformer.text.load_examples
-    tokenizer: str | None = None  # characters, bytes, bpe, ..., or a folder that holds one; none: [init]'s, characters
-    vocab_size: int | None = None  # of a tokenizer that is trained to a size
-    context: int = 128
-    batch_size: int = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,34 +93,58 @@ class Evaluation:
 class Recipe:
     """A training run, before it is run. The vocabulary's size is the tokenizer's and so no setting of the model.
 
-    `model` is None where it is to be that of the folder which [init] names.
+    `model` is None where it is to be that of the folder which [init] names. `data` is of the kind that the task learns
+    from; ValueError where it is of another.
     """
 
     name: str
     model: ModelConfig | None = None
     task: Task = field(default_factory=LanguageModelling)
     init: Init = field(default_factory=Init)
-    data: Data = field(default_factory=Data)
+    data: Data = field(default_factory=Texts)
     optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
     schedule: Schedule = field(default_factory=Cosine)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, self.task.data):
+            raise ValueError(f"{type(self.task).__name__} learns from {self.task.data.__name__}, and data is "
+                             f"{type(self.data).__name__}")  # fmt: skip
+
+    @property
+    def texts(self) -> Texts:
+        """[data] of a task that reads text. Raises ValueError for another."""
+        return self._data(Texts)
+
+    @property
+    def pictures(self) -> Pictures:
+        """[data] of a task that looks at pictures. Raises ValueError for another."""
+        return self._data(Pictures)
+
+    def _data(self, kind: type[D]) -> D:
+        if not isinstance(self.data, kind):
+            raise ValueError(f"the recipe {self.name!r} learns from {type(self.data).__name__.lower()}, and this is "
+                             f"for {kind.__name__.lower()}")  # fmt: skip
+        return self.data
+
     def to_toml(self) -> str:
         """The recipe with every setting written out; `load_recipe` reads it back equal."""
         table = table_of(self, CHOICES)
+        del table["data"]["name"]  # its kind is the task's
         if self.model is not None and self.init.source is None:
-            del table["model"]["vocab_size"]
+            table["model"].pop("vocab_size", None)
         return to_toml(table)
 
     def with_model(self, **settings: Any) -> "Recipe":
         """The recipe with other settings of its model."""
         return replace(self, model=replace(self.model, **settings))  # type: ignore[type-var]
 
-    def build_model(self, vocab_size: int, **settings: Any) -> Any:
+    def build_model(self, vocab_size: int | None = None, **settings: Any) -> Any:
         """The model with the task's head, with the tokenizer's vocabulary and other settings that follow from it, its
         kernels chosen, and drawn from torch's generator."""
-        built = self.task.build(self.with_model(vocab_size=vocab_size, **settings).model)
+        settings |= {} if vocab_size is None else {"vocab_size": vocab_size}
+        built = self.task.build(self.with_model(**settings).model)
         training = self.training
         if training.zero_init:
             zero_residuals(built)
@@ -153,9 +160,16 @@ class Recipe:
         """What a run that was begun by this recipe has found out (its model's folder, its labels), filled in."""
         if self.model is None:
             return replace(self, model=begun.model)
-        if getattr(self.model, "labels", ()) is None and type(self.model) is type(begun.model):
-            return self.with_model(labels=getattr(begun.model, "labels", None))
-        return self
+        if type(self.model) is not type(begun.model):
+            return self
+        unsaid = [name for name in self.task.found_in_data if is_default(self.model, name)]
+        return self.with_model(**{name: getattr(begun.model, name) for name in unsaid})
+
+
+def is_default(config: Any, name: str) -> bool:
+    """Whether a setting of a config is there and has its default."""
+    known = {field.name: field.default for field in fields(config)}
+    return name in known and getattr(config, name) == known[name]
 
 
 def recipe_names() -> list[str]:
@@ -181,12 +195,24 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, str] | None = 
         set_override(table, key, value)
     if isinstance(table.get("model"), dict) and "vocab_size" in table["model"] and "from" not in table.get("init", ()):
         raise ValueError(f"{source}: [model] vocab_size cannot be set: it is the tokenizer's (see [data] vocab_size)")
+    name_data(table, source)
     recipe = read(Recipe, table, Place(source), CHOICES)
     try:
         check(recipe)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     return recipe
+
+
+def name_data(table: dict[str, Any], source: str) -> None:
+    """Say in [data] which kind it is: the task's. What else may be wrong with either is left for `read` to say."""
+    task, data = table.get("task", {}), table.setdefault("data", {})
+    if not isinstance(task, dict) or not isinstance(data, dict):
+        return
+    if "name" in data:
+        raise ValueError(f"{source}: [data] has no key 'name': what a task learns from is its own")
+    kind = TASKS.get(task.get("name", "language_model"), LanguageModelling).data
+    data["name"] = next(name for name, each in DATA.items() if each is kind)
 
 
 def find(name_or_path: str | Path) -> tuple[str, str, str]:
@@ -247,11 +273,6 @@ def check(recipe: Recipe) -> None:
         value = getattr(training, key)
         if value is not None and value not in table:
             raise ValueError(f"[training] {key} is {value!r}{did_you_mean(value, table)}")
-    if data.tokenizer in SIZED and data.vocab_size is None:
-        raise ValueError(f"[data] tokenizer {data.tokenizer!r} needs a vocab_size, for example 1024")
-    if data.tokenizer not in SIZED and data.vocab_size is not None:
-        name = data.tokenizer or "characters"
-        raise ValueError(f"[data] vocab_size={data.vocab_size} has no meaning for the tokenizer {name!r}")
     try:
         recipe.schedule.check(training.steps)
     except ValueError as error:
@@ -279,16 +300,16 @@ def check_positive(name: str, section: Any) -> None:
 def check_model(recipe: Recipe) -> None:
     """Build the model without memory: what its parts refuse, they refuse here."""
     config: Any = recipe.model
-    limit = config.max_positions
-    if limit is not None and recipe.data.context > limit:
-        raise ValueError(f"[data] context={recipe.data.context} is more than the [model] max_positions={limit}")
-    heads = getattr(config, "num_heads", 1)
-    if hasattr(config, "dim") and config.dim % heads and config.head_dim == config.dim // heads:
+    data, limit = recipe.data, getattr(config, "max_positions", None)
+    if limit is not None and isinstance(data, Texts) and data.context > limit:
+        raise ValueError(f"[data] context={data.context} is more than the [model] max_positions={limit}")
+    heads, dim = getattr(config, "num_heads", 1), getattr(config, "dim", 0)
+    if isinstance(heads, int) and dim % heads and getattr(config, "head_dim", dim // heads) == dim // heads:
         raise ValueError(f"[model] num_heads={heads} does not divide dim={config.dim}")
     if (activation := getattr(config, "activation", "gelu")) not in ACTIVATIONS:
         raise ValueError(f"[model] activation is {activation!r}{did_you_mean(activation, ACTIVATIONS)}")
     try:
         with torch.device("meta"):
-            recipe.build_model(2)
+            recipe.build_model(2 if hasattr(config, "vocab_size") else None)
     except ValueError as error:
         raise ValueError(f"[model] {error}") from error

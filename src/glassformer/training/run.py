@@ -12,8 +12,10 @@ from rich.console import Console
 
 from glassformer.checkpoints.files import TensorFile
 from glassformer.foundation.atomic import atomic_file
+from glassformer.image.files import write_image
+from glassformer.image.processor import ImageProcessor
 from glassformer.ops.machine import keep_freed_memory, machine
-from glassformer.text import Tokenizer, load_tokenizer
+from glassformer.text import Tokenizer
 from glassformer.training.blocks import checkpoint_activations
 from glassformer.training.checkpoint import (
     Checkpoints,
@@ -28,9 +30,10 @@ from glassformer.training.events import Ended, Event, Listener, Saved, Started
 from glassformer.training.experts import ExpertLoad
 from glassformer.training.folder import MODEL_FOLDER, RECIPE, RESULT, begin_folder, check_folder, is_run, locked
 from glassformer.training.init import freeze, rates, take_weights
-from glassformer.training.loop import Job, Progress, fit, measure
+from glassformer.training.loop import Job, Progress, fit, measure, validate
 from glassformer.training.metrics import MetricsFile, TensorBoard, read_metrics
 from glassformer.training.optimizers import ModelOptimizer
+from glassformer.training.readers import Readers
 from glassformer.training.recipe import PRECISIONS, Recipe, load_recipe
 from glassformer.training.signals import stop_request
 from glassformer.training.tasks.task import num_parameters
@@ -44,12 +47,28 @@ class Run:
     folder: Path
     recipe: Recipe
     model: Any  # of the task's kind: a LanguageModel, an encoder with a head, an encoder-decoder
-    tokenizer: Tokenizer
+    readers: Readers  # what makes the model's inputs
     step: int
     validation_loss: float | None  # of these weights
     signal: str | None = None  # what stopped it early
     metrics: list[dict[str, Any]] = field(default_factory=list, repr=False)
     result: dict[str, Any] | None = field(default=None, repr=False)  # what result.json says, once it is written
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of a model that reads text. Raises ValueError for another."""
+        if self.readers.tokenizer is None:
+            raise ValueError(f"{self.folder} holds a {type(self.model).__name__}, which reads no text: it has no "
+                             "tokenizer")  # fmt: skip
+        return self.readers.tokenizer
+
+    @property
+    def processor(self) -> ImageProcessor:
+        """The processor of a model that looks at pictures. Raises ValueError for another."""
+        if self.readers.processor is None:
+            raise ValueError(f"{self.folder} holds a {type(self.model).__name__}, which looks at no pictures: it has "
+                             "no image processor")  # fmt: skip
+        return self.readers.processor
 
 
 def train(
@@ -97,11 +116,11 @@ def train(
             for listener in listeners:
                 listener(event)
 
-        trainer = Trainer(recipe, folder, tell, load_tokenizer(folder) if resumed else None)
+        trainer = Trainer(recipe, folder, tell, Readers.load(folder, recipe.task.reads) if resumed else None)
         if resumed:
             trainer.resume(None if resume is True else int(resume))
-        else:  # only now is an earlier run overwritten: the text has been read, the model fits
-            begin_folder(folder, trainer.recipe, trainer.tokenizer)
+        else:  # only now is an earlier run overwritten: the data has been read, the model fits
+            begin_folder(folder, trainer.recipe, trainer.readers)
         trainer.listen(listeners)
         trainer.fit(should_stop)
         if should_stop.signal is None:
@@ -115,22 +134,21 @@ def train(
 class Trainer:
     """A run's objects, made from its recipe in the one order that makes it repeatable."""
 
-    def __init__(self, recipe: Recipe, folder: Path, tell: Listener, tokenizer: Tokenizer | None) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, tell: Listener, readers: Readers | None) -> None:
         self.recipe, self.folder, self.tell = recipe, folder, tell
         self.checkpoints = Checkpoints(folder, recipe.training.keep)
         self.checkpoints.sweep()
         self.device = device_of(recipe)
-        trained = None if tokenizer is not None or recipe.init.source is None else recipe.init.load()
+        trained = None if readers is not None or recipe.init.source is None else recipe.init.load()
         if trained is not None:
-            tokenizer = load_tokenizer(recipe.init.folder())
+            readers = Readers.load(recipe.init.folder(), recipe.task.reads)
             if recipe.model is None:
                 recipe = replace(recipe, model=trained.config)
-        prepared = recipe.task.prepare(recipe, tokenizer)
-        if prepared.labels is not None:
-            recipe = recipe.with_model(labels=prepared.labels)
-        self.recipe, self.prepared, self.tokenizer = recipe, prepared, prepared.tokenizer
+        prepared = recipe.task.prepare(recipe, readers or Readers())
+        recipe = recipe.with_model(**prepared.settings)
+        self.recipe, self.prepared, self.readers = recipe, prepared, prepared.readers
         torch.manual_seed(recipe.training.seed)
-        self.model = recipe.build_model(**recipe.task.model_settings(recipe, self.tokenizer))
+        self.model = recipe.build_model(**recipe.task.model_settings(recipe, self.readers))
         self.new = () if trained is None else take_weights(self.model, trained, recipe.init.source)
         freeze(self.model, recipe.init.freeze)
         self.model.to(self.device)
@@ -163,20 +181,19 @@ class Trainer:
         model: Any = checkpoint_activations(self.model) if training.checkpoint_activations else self.model
         if training.compile:
             model.compile()
-        task, config = self.recipe.task, self.recipe.model
-        flops, peak = task.flops_per_token(self.model, config, self.recipe.data.context), self.machine_flops()
+        flops, peak = self.recipe.task.flops_per_unit(self.model, self.recipe), self.machine_flops()
         self.tell(
             Started(
                 step=self.progress.step, recipe=self.recipe, folder=self.folder, data=self.prepared.data,
-                parameters=num_parameters(self.model), flops_per_token=flops, machine_flops=peak,
+                parameters=num_parameters(self.model), flops_per_unit=flops, machine_flops=peak,
                 device=str(self.device), new=self.new,
                 frozen=sum(p.numel() for p in self.model.parameters() if not p.requires_grad),
             )
         )  # fmt: skip
         self.job = Job(
             recipe=self.recipe, model=model, optimizer=self.optimizer, batches=self.batches, device=self.device,
-            validation=self.prepared.validation, decode=self.tokenizer.decode, save=self.save,
-            save_best=self.save_best, tell=self.tell, should_stop=should_stop, flops_per_token=flops,
+            validation=self.prepared.validation, shown=self.readers.shown, save=self.save,
+            save_best=self.save_best, tell=self.tell, should_stop=should_stop, flops_per_unit=flops,
             machine_flops=peak, experts=ExpertLoad(self.model),
         )  # fmt: skip
         fit(self.job, self.progress)
@@ -201,15 +218,24 @@ class Trainer:
         self.checkpoints.save_best(self.model.state_dict(), state)
 
     def finish(self) -> None:
-        """Write down what the best weights reach, measured anew where a task's full measure takes its time."""
+        """Write down what the best weights reach: measured anew where a task's full measure takes its time, and on
+        the test data, which nothing was chosen by."""
         if not self.checkpoints.best.is_file():  # stopped before the first evaluation
             return
         found = read_state(TensorFile(self.checkpoints.best))
-        if self.prepared.validation.searches:
+        prepared, last = self.prepared, None
+        if prepared.validation.more_in_the_end or prepared.test is not None:
             put_weights(self.model, read_weights(self.checkpoints.best), self.checkpoints.best)
-            found["metrics"] = measure(self.job, final=True)[1].metrics
+        if prepared.validation.more_in_the_end:
+            last = measure(self.job, final=True)[1]
+            found["metrics"] = last.metrics
+        found["baseline"] = dict(prepared.baseline)
+        if prepared.test is not None:
+            loss, last = validate(self.recipe, self.model, prepared.test, self.device, final=True)
+            found |= {"test": {"loss": loss, **last.metrics}, "test_baseline": dict(prepared.test_baseline)}
+        for name, picture in ({} if last is None else last.pictures).items():
+            write_image(self.folder / name, picture)
         result = found | {
-            "baseline": dict(self.prepared.baseline),
             "seconds": self.progress.seconds,
             "cpu_seconds": self.progress.cpu_seconds,
         }
@@ -242,11 +268,10 @@ def taken_up(state: Mapping[str, Any]) -> Progress:
 
 
 def export(folder: Path, signal: str | None = None) -> Run:
-    """Write `model/`, the run's best weights as a Hugging Face folder with the tokenizer."""
+    """Write `model/`, the run's best weights as a Hugging Face folder with the tokenizer or image processor."""
     run = load_run(folder)
-    end = run.tokenizer.end_of_text
-    run.model.save_pretrained(folder / MODEL_FOLDER, special_tokens=None if end is None else {"eos_token_id": end})
-    run.tokenizer.save(folder / MODEL_FOLDER)
+    run.model.save_pretrained(folder / MODEL_FOLDER, special_tokens=run.readers.special_tokens())
+    run.readers.save(folder / MODEL_FOLDER)
     return Run(**{**vars(run), "signal": signal})
 
 
@@ -259,7 +284,8 @@ def load_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not is_run(folder):
         raise FileNotFoundError(f"{folder} is not a run folder: it has no {RECIPE}")
-    recipe, tokenizer, checkpoints = load_recipe(folder / RECIPE), load_tokenizer(folder), Checkpoints(folder)
+    recipe, checkpoints = load_recipe(folder / RECIPE), Checkpoints(folder)
+    readers = Readers.load(folder, recipe.task.reads)
     loss: float | None = None
     if checkpoints.best.is_file():
         weights, source = read_weights(checkpoints.best), checkpoints.best
@@ -269,8 +295,8 @@ def load_run(folder: str | Path) -> Run:
         snapshot, source = checkpoints.load(), checkpoints.folder
         weights, step = snapshot.model, snapshot.state["progress"]["step"]
     with torch.device("meta"):
-        model = recipe.build_model(**recipe.task.model_settings(recipe, tokenizer))
+        model = recipe.build_model(**recipe.task.model_settings(recipe, readers))
     put_weights(model, weights, source)
     result = json.loads((folder / RESULT).read_text()) if (folder / RESULT).is_file() else None
-    return Run(folder=folder, recipe=recipe, model=model.eval(), tokenizer=tokenizer, step=step, result=result,
+    return Run(folder=folder, recipe=recipe, model=model.eval(), readers=readers, step=step, result=result,
                validation_loss=loss, metrics=read_metrics(folder))  # fmt: skip

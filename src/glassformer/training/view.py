@@ -114,7 +114,7 @@ class LivePanel:
     def __rich__(self) -> RenderableType:
         seen = self.seen
         if seen.started is None:
-            return Text("reading the text …")
+            return Text("reading the data …")
         step = seen.progressed.step if seen.progressed else seen.started.step
         steps = seen.started.recipe.training.steps
         rows: list[RenderableType] = [Text(headline(seen.started), style="dim"), Text()]
@@ -129,8 +129,9 @@ class LivePanel:
         if seen.progressed:
             table.add_row("rate", f"{seen.progressed.learning_rate:.2e}",
                           f"gradient norm {seen.progressed.gradient_norm:.2f}")  # fmt: skip
-            number, _, rest = speed(seen.progressed).partition(" tokens/s")
-            table.add_row("tokens/s", number, rest.strip(" ,"))
+            unit = f"{seen.progressed.unit}/s"
+            number, _, rest = speed(seen.progressed).partition(f" {unit}")
+            table.add_row(unit, number, rest.strip(" ,"))
             left = seen.seconds_left()
             table.add_row("time", clock(seen.progressed.seconds), f"{clock(left)} left")
         rows.append(table)
@@ -173,9 +174,9 @@ def experts(event: Progressed | None) -> list[str]:
 
 
 def speed(event: Progressed) -> str:
-    """Tokens per second, and what share of the machine that is."""
+    """Tokens (or pictures) per second, and what share of the machine that is."""
     share = "" if event.matrix_share is None else f", {event.matrix_share:.0%} of the machine's matrix speed"
-    return f"{event.tokens_per_second:,.0f} tokens/s{share}"
+    return f"{event.units_per_second:,.0f} {event.unit}/s{share}"
 
 
 def clock(seconds: float | None) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from glassformer.text import Tokenizer
 from glassformer.text.fields import Example
 from glassformer.training.batches import Batch, padded, presence
+from glassformer.training.readers import Readers
 from glassformer.training.tasks.bag_of_words import bag_of_words
 from glassformer.training.tasks.examples import (
     PredictedExamples,
@@ -47,12 +47,12 @@ class Classification(Task):
 
     metric: ClassVar[str] = "accuracy"
 
-    def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         examples = examples_of(recipe, "classification")
         labels = labels_of(recipe.model, examples)
-        tokenizer = tokenizer or tokenizer_for(recipe, examples, lambda example: [example["text"]])
+        tokenizer = readers.tokenizer or tokenizer_for(recipe, examples, lambda example: [example["text"]])
         special_ids(tokenizer, "classification", "cls", "sep")
-        room = recipe.data.context - sum(tokenizer.template.lengths())
+        room = recipe.texts.context - sum(tokenizer.template.lengths())
 
         def encoded(example: Example) -> Row:
             row = tokenizer.template.around(tokenizer.encode(example["text"])[:room])[0]
@@ -62,19 +62,19 @@ class Classification(Task):
         validation = Labelled("classification", examples.validation, list(map(encoded, examples.validation)), make,
                               batch_size=recipe.evaluation.batch_size, labels=labels)  # fmt: skip
         return Prepared(
-            tokenizer=tokenizer,
+            readers=Readers(tokenizer=tokenizer),
             batches=loader_of(recipe, list(map(encoded, examples.train)), make),
             validation=validation,
             data=described(examples),
-            labels=labels,
+            settings={"labels": labels},
             baseline=bag_of_words(examples),
         )
 
     def build(self, config: Any) -> Any:
         return head_of(config, "sequence_classification")
 
-    def flops_per_token(self, model: Any, config: Any, context: int) -> float:
-        return encoder_flops(model, config, context)
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> float:
+        return encoder_flops(model, recipe)
 
 
 def classified(pad: int) -> Any:
@@ -87,6 +87,6 @@ def classified(pad: int) -> Any:
             "attention_mask": presence(ids),
             "labels": torch.tensor([row[1] for row in rows]),
         }
-        return Batch(inputs=inputs, target="labels", tokens=sum(map(len, ids)))
+        return Batch(inputs=inputs, target="labels", units=sum(map(len, ids)))
 
     return make

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from glassformer.text import Tokenizer, TokenLoader, cached_tokens, load_corpus
 from glassformer.training.batches import Batch, Rows, cut
+from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import encoder_decoder
 from glassformer.training.tasks.sources import ENDS, seq2seq_settings
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, make_tokenizer, special_ids
@@ -54,7 +55,7 @@ class Corruption:
         return Batch(
             inputs={"input_ids": inputs, "labels": labels},
             target="labels",
-            tokens=inputs.numel() + labels.numel(),
+            units=inputs.numel() + labels.numel(),
         )
 
     def corrupt(
@@ -125,11 +126,11 @@ class Denoising(Task):
     rate: float = 0.15  # of the tokens, how many are taken out
     mean_span: float = 3.0  # how many at a time
 
-    def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
-        data = recipe.data
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
+        data = recipe.texts
         corpus = load_corpus(data.corpus)
         names = [SENTINEL.format(i) for i in range(self.spans(data.context) + 1)]
-        tokenizer = tokenizer or make_tokenizer(recipe, corpus, (*ENDS, *names))
+        tokenizer = readers.tokenizer or make_tokenizer(recipe, corpus, (*ENDS, *names))
         corruption = self.corruption(data.context, tokenizer)
         train, held_out = cached_tokens(corpus.train, tokenizer), cached_tokens(corpus.validation, tokenizer)
         windows = TokenLoader(train, batch_size=data.batch_size, length=data.context, seed=recipe.training.seed)
@@ -139,7 +140,7 @@ class Denoising(Task):
                              f"{data.context}; take a longer text or a shorter [data] context")  # fmt: skip
         rows = np.asarray(held_out.tokens[: count * data.context], dtype=np.int64).reshape(count, data.context)
         return Prepared(
-            tokenizer=tokenizer,
+            readers=Readers(tokenizer=tokenizer),
             batches=Rows(windows, lambda batch, random: corruption(batch.inputs.numpy(), random)),
             validation=CorruptedRows(cut(rows, recipe.evaluation.batch_size), corruption, tokenizer),
             data=f"{data.corpus}: {len(train):,} tokens, {len(held_out):,} more to validate on",
@@ -164,17 +165,17 @@ class Denoising(Task):
     def build(self, config: Any) -> Any:
         return encoder_decoder(config, "denoising")
 
-    def model_settings(self, recipe: "Recipe", tokenizer: Tokenizer) -> dict[str, Any]:
-        return seq2seq_settings(recipe, tokenizer, "denoising")
+    def model_settings(self, recipe: "Recipe", readers: Readers) -> dict[str, Any]:
+        return seq2seq_settings(recipe, readers.tokenizer, "denoising")
 
-    def flops_per_token(self, model: Any, config: Any, context: int) -> None:
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
         """Source and target pass through different parts."""
 
     def check(self, recipe: "Recipe") -> None:
         if not 0 < self.rate < 1 or not self.mean_span >= 1:
             raise ValueError(f"[task] rate={self.rate} must lie between 0 and 1, and mean_span={self.mean_span} be 1 "
                              "or more")  # fmt: skip
-        context = recipe.data.context
+        context = recipe.texts.context
         if context - max(1, round(context * self.rate)) < self.spans(context):
             raise ValueError(f"[data] context={context} is too short to take out {self.rate:.0%} of it")
 

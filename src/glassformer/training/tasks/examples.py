@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def examples_of(recipe: "Recipe", task: str) -> Examples:
     """The examples that the recipe names, with the task's fields."""
-    source, fields = recipe.data.examples, FIELDS[task]
+    source, fields = recipe.texts.examples, FIELDS[task]
     if source is None:
         raise ValueError(f"[data] examples is not given; the task learns from some: a name such as 'sentiment', or a "
                          f"file with {', '.join(fields)}")  # fmt: skip

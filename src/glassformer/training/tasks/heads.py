@@ -1,10 +1,13 @@
 """The model of a config with a task's head."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glassformer.models import catalog
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
 from glassformer.parts import Embedding, LearnedPosition
+
+if TYPE_CHECKING:
+    from glassformer.training.recipe import Recipe
 
 
 def head_of(config: Any, task: str) -> Any:
@@ -36,8 +39,9 @@ def family_of(config: Any) -> str:
     return next(name for name, model in catalog.MODELS.items() if model.config_table.config is type(config))
 
 
-def encoder_flops(model: Any, config: Any, context: int) -> float:
+def encoder_flops(model: Any, recipe: "Recipe") -> float:
     """Of a training step, for each token that an encoder reads: its tables are looked up, all else multiplies."""
     tables = {id(part.weight) for part in model.modules() if isinstance(part, Embedding | LearnedPosition)}
+    config: Any = recipe.model
     multiplying = sum(parameter.numel() for parameter in model.parameters() if id(parameter) not in tables)
-    return 6.0 * multiplying + 12 * config.num_layers * config.dim * context
+    return 6.0 * multiplying + 12 * config.num_layers * config.dim * recipe.texts.context

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from glassformer.models.catalog import build
 from glassformer.models.language_model import LanguageModel
-from glassformer.text import SequentialLoader, Tokenizer, TokenLoader, cached_tokens, load_corpus
+from glassformer.text import SequentialLoader, TokenLoader, cached_tokens, load_corpus
 from glassformer.training.batches import Batch, Rows, next_token_batch
+from glassformer.training.readers import Readers
 from glassformer.training.tasks.task import Prepared, Task, Validation, make_tokenizer
 
 if TYPE_CHECKING:
@@ -29,15 +30,15 @@ class NextTokens(Validation):
 class LanguageModelling(Task):
     """A decoder learns p(token t | tokens before t) on the windows of a text."""
 
-    def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
-        data = recipe.data
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
+        data = recipe.texts
         corpus = load_corpus(data.corpus)
-        tokenizer = tokenizer or make_tokenizer(recipe, corpus)
+        tokenizer = readers.tokenizer or make_tokenizer(recipe, corpus)
         train, validation = cached_tokens(corpus.train, tokenizer), cached_tokens(corpus.validation, tokenizer)
         windows = TokenLoader(train, batch_size=data.batch_size, length=data.context, seed=recipe.training.seed)
         held_out = SequentialLoader(validation, batch_size=recipe.evaluation.batch_size, length=data.context)
         return Prepared(
-            tokenizer=tokenizer,
+            readers=Readers(tokenizer=tokenizer),
             batches=Rows(windows, lambda batch, _: next_token_batch(batch)),
             validation=NextTokens(held_out),
             data=f"{data.corpus}: {len(train):,} tokens, {len(validation):,} more to validate on",

@@ -17,6 +17,7 @@ from glassformer.ops.cross_entropy import IGNORE, reference
 from glassformer.text import Tokenizer, TokenLoader, cached_tokens, load_corpus
 from glassformer.text.loader import IGNORED
 from glassformer.training.batches import Batch, Rows, cut
+from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import encoder_flops, head_of
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, make_tokenizer, special_ids
 
@@ -53,7 +54,7 @@ class Masking:
         return Batch(
             inputs={"input_ids": torch.from_numpy(inputs), "labels": torch.from_numpy(labels)},
             target="labels",
-            tokens=inputs.size,
+            units=inputs.size,
         )
 
 
@@ -105,10 +106,10 @@ class MaskedLanguageModelling(Task):
 
     rate: float = 0.15
 
-    def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
-        data = recipe.data
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
+        data = recipe.texts
         corpus = load_corpus(data.corpus)
-        tokenizer = tokenizer or make_tokenizer(recipe, corpus)
+        tokenizer = readers.tokenizer or make_tokenizer(recipe, corpus)
         ids = special_ids(tokenizer, "masked_lm", "cls", "sep", "mask")
         ordinary = np.array(sorted(set(range(tokenizer.vocab_size)) - set(tokenizer.special_tokens.values())))
         masking = Masking(rate=self.rate, ordinary=ordinary, **ids)
@@ -123,7 +124,7 @@ class MaskedLanguageModelling(Task):
         values, times = np.unique(train.tokens, return_counts=True)
         frequent = values[times.argmax()]
         return Prepared(
-            tokenizer=tokenizer,
+            readers=Readers(tokenizer=tokenizer),
             batches=Rows(windows, lambda batch, random: masking(batch.inputs.numpy(), random)),
             validation=MaskedRows(cut(rows, recipe.evaluation.batch_size), masking, tokenizer),
             data=f"{data.corpus}: {len(train):,} tokens, {len(held_out):,} more to validate on",
@@ -135,11 +136,12 @@ class MaskedLanguageModelling(Task):
         model.cross_entropy = counted_only
         return model
 
-    def flops_per_token(self, model: Any, config: Any, context: int) -> float:
-        return encoder_flops(model, config, context) + 6.0 * self.rate * config.vocab_size * config.dim
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> float:
+        config: Any = recipe.model
+        return encoder_flops(model, recipe) + 6.0 * self.rate * config.vocab_size * config.dim
 
     def check(self, recipe: "Recipe") -> None:
         if not 0 < self.rate < 1:
             raise ValueError(f"[task] rate={self.rate} must lie between 0 and 1")
-        if recipe.data.context < 3:
-            raise ValueError(f"[data] context={recipe.data.context} has no room for a token between [CLS] and [SEP]")
+        if recipe.texts.context < 3:
+            raise ValueError(f"[data] context={recipe.texts.context} has no room for a token between [CLS] and [SEP]")

@@ -13,6 +13,7 @@ import torch
 from glassformer.text import Tokenizer
 from glassformer.text.fields import Example
 from glassformer.training.batches import Batch, padded, presence
+from glassformer.training.readers import Readers
 from glassformer.training.tasks.best_sentence import best_sentence
 from glassformer.training.tasks.examples import PredictedExamples, described, examples_of, loader_of, tokenizer_for
 from glassformer.training.tasks.heads import encoder_flops, head_of
@@ -67,13 +68,15 @@ class QuestionAnswering(Task):
     stride: int = 64  # tokens from the beginning of one window of a long text to that of the next
     max_answer: int = 30  # tokens
 
-    def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         examples = examples_of(recipe, "question_answering")
-        tokenizer = tokenizer or tokenizer_for(recipe, examples, lambda each: [each["context"], each["question"]])
+        tokenizer = readers.tokenizer or tokenizer_for(
+            recipe, examples, lambda each: [each["context"], each["question"]]
+        )
         special_ids(tokenizer, "question_answering", "cls", "sep")
 
         def encoded(part: Sequence[Example]) -> list[list[Row]]:
-            return [windows(tokenizer, example, recipe.data.context, self.stride) for example in part]
+            return [windows(tokenizer, example, recipe.texts.context, self.stride) for example in part]
 
         train, held_out = encoded(examples.train), encoded(examples.validation)
         make = spans(tokenizer.special.get("pad", 0))
@@ -83,7 +86,7 @@ class QuestionAnswering(Task):
         )  # fmt: skip
         validation.max_answer = self.max_answer
         return Prepared(
-            tokenizer=tokenizer,
+            readers=Readers(tokenizer=tokenizer),
             batches=loader_of(recipe, [row for rows in train for row in rows], make),
             validation=validation,
             data=described(examples),
@@ -93,12 +96,12 @@ class QuestionAnswering(Task):
     def build(self, config: Any) -> Any:
         return head_of(config, "question_answering")
 
-    def flops_per_token(self, model: Any, config: Any, context: int) -> float:
-        return encoder_flops(model, config, context)
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> float:
+        return encoder_flops(model, recipe)
 
     def check(self, recipe: "Recipe") -> None:
-        if recipe.data.context < 16:
-            raise ValueError(f"[data] context={recipe.data.context} is too short for a question and a text")
+        if recipe.texts.context < 16:
+            raise ValueError(f"[data] context={recipe.texts.context} is too short for a question and a text")
 
 
 def windows(tokenizer: Tokenizer, example: Example, context: int, stride: int) -> list[Row]:
@@ -149,6 +152,6 @@ def spans(pad: int) -> Callable[[Sequence[Row]], Batch]:
             "start_positions": torch.tensor([row[2] for row in rows]),
             "end_positions": torch.tensor([row[3] for row in rows]),
         }
-        return Batch(inputs=inputs, target="start_positions", tokens=sum(map(len, ids)))
+        return Batch(inputs=inputs, target="start_positions", units=sum(map(len, ids)))
 
     return make

@@ -12,6 +12,7 @@ from glassformer.text import Tokenizer
 from glassformer.text.fields import Example
 from glassformer.text.loader import IGNORED
 from glassformer.training.batches import Batch, padded, presence
+from glassformer.training.readers import Readers
 from glassformer.training.tasks.examples import (
     PredictedExamples,
     described,
@@ -56,16 +57,16 @@ class Tagging(Task):
 
     metric: ClassVar[str] = "f1"
 
-    def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         examples = examples_of(recipe, "tagging")
         labels = labels_of(recipe.model, examples)
-        tokenizer = tokenizer or tokenizer_for(recipe, examples, lambda example: [" ".join(example["tokens"])])
+        tokenizer = readers.tokenizer or tokenizer_for(recipe, examples, lambda example: [" ".join(example["tokens"])])
         ids = special_ids(tokenizer, "tagging", "cls", "sep", "unk")
         encode = word_encoder(tokenizer)
 
         def encoded(example: Example) -> Row:
             words = [encode(word, place) for place, word in enumerate(example["tokens"])]
-            return tagged_row(words, [labels.index(tag) for tag in example["tags"]], ids, recipe.data.context)
+            return tagged_row(words, [labels.index(tag) for tag in example["tags"]], ids, recipe.texts.context)
 
         make = tagged(tokenizer.special.get("pad", 0))
         validation = Tagged("tagging", examples.validation, list(map(encoded, examples.validation)), make,
@@ -73,19 +74,19 @@ class Tagging(Task):
         usual = usual_tags(examples.train)
         guesses = [[usual.get(word, OUTSIDE) for word in example["tokens"]] for example in examples.validation]
         return Prepared(
-            tokenizer=tokenizer,
+            readers=Readers(tokenizer=tokenizer),
             batches=loader_of(recipe, list(map(encoded, examples.train)), make),
             validation=validation,
             data=described(examples),
-            labels=labels,
+            settings={"labels": labels},
             baseline=judged("tagging", examples.validation, guesses, validation.shown).metrics,
         )
 
     def build(self, config: Any) -> Any:
         return head_of(config, "token_classification")
 
-    def flops_per_token(self, model: Any, config: Any, context: int) -> float:
-        return encoder_flops(model, config, context)
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> float:
+        return encoder_flops(model, recipe)
 
 
 def usual_tags(examples: Sequence[Example]) -> dict[str, str]:
@@ -125,6 +126,6 @@ def tagged(pad: int) -> Callable[[Sequence[Row]], Batch]:
             "attention_mask": presence(ids),
             "labels": padded([row[1] for row in rows], IGNORED),
         }
-        return Batch(inputs=inputs, target="labels", tokens=sum(map(len, ids)))
+        return Batch(inputs=inputs, target="labels", units=sum(map(len, ids)))
 
     return make

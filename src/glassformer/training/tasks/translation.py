@@ -15,6 +15,7 @@ from glassformer.text import Tokenizer
 from glassformer.text.fields import Example
 from glassformer.text.loader import IGNORED
 from glassformer.training.batches import Batch, SortedBatches, padded, presence
+from glassformer.training.readers import Readers
 from glassformer.training.tasks.examples import described, examples_of, judged, loader_of, tokenizer_for
 from glassformer.training.tasks.heads import encoder_decoder
 from glassformer.training.tasks.sources import ENDS, seq2seq_settings
@@ -30,7 +31,7 @@ SEARCHED = 64  # texts written at a time
 class Written(Validation):
     """Validation examples, judged by what the model writes: greedily for some on the way, by beam search in the end."""
 
-    searches = True
+    more_in_the_end = True
 
     def __init__(
         self,
@@ -94,18 +95,20 @@ class Translation(Task):
     def metric(self) -> str:  # type: ignore[override]
         return self.best_by
 
-    def prepare(self, recipe: "Recipe", tokenizer: Tokenizer | None) -> Prepared:
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         examples = examples_of(recipe, "translation")
-        tokenizer = tokenizer or tokenizer_for(recipe, examples, lambda each: [each["source"], each["target"]], ENDS)
+        tokenizer = readers.tokenizer or tokenizer_for(
+            recipe, examples, lambda each: [each["source"], each["target"]], ENDS
+        )
         ids = special_ids(tokenizer, "translation", "pad", "eos")
-        room = recipe.data.context - 1, (self.target_context or recipe.data.context) - 1
+        room = recipe.texts.context - 1, (self.target_context or recipe.texts.context) - 1
 
         def encoded(example: Example) -> Row:
             source, target = tokenizer.encode(example["source"]), tokenizer.encode(example["target"])
             return [*source[: room[0]], ids["eos"]], [*target[: room[1]], ids["eos"]]
 
         return Prepared(
-            tokenizer=tokenizer,
+            readers=Readers(tokenizer=tokenizer),
             batches=loader_of(recipe, list(map(encoded, examples.train)), lambda rows: pairs(rows, ids["pad"])),
             validation=Written(self, recipe, examples.validation, list(map(encoded, examples.validation)), tokenizer),
             data=described(examples),
@@ -124,10 +127,10 @@ class Translation(Task):
             {"length_penalty": self.length_penalty} if self.length_penalty != 1.0 else {}
         )
 
-    def model_settings(self, recipe: "Recipe", tokenizer: Tokenizer) -> dict[str, Any]:
-        return seq2seq_settings(recipe, tokenizer, "translation")
+    def model_settings(self, recipe: "Recipe", readers: Readers) -> dict[str, Any]:
+        return seq2seq_settings(recipe, readers.tokenizer, "translation")
 
-    def flops_per_token(self, model: Any, config: Any, context: int) -> None:
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
         """Source and target pass through different parts."""
 
     def check(self, recipe: "Recipe") -> None:
@@ -168,7 +171,7 @@ def pairs(rows: Sequence[Row], pad: int) -> Batch:
         "attention_mask": presence(sources),
         "labels": padded(targets, IGNORED),
     }
-    return Batch(inputs=inputs, target="labels", tokens=sum(map(len, sources)) + sum(map(len, targets)))
+    return Batch(inputs=inputs, target="labels", units=sum(map(len, sources)) + sum(map(len, targets)))
 
 
 def first_sentence(examples: Sequence[Example], metrics: Sequence[str]) -> dict[str, float]:
