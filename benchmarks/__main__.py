@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import attention, families
+from benchmarks import attention, families, vision
 from benchmarks.board import Board, Results, console, tell
 from benchmarks.harness import THREADS, Competitor, Timing, Worker, race
 
@@ -174,6 +174,11 @@ BENCHMARKS: dict[str, Callable[[int], Results]] = {
     "experts": families.experts,
     "loading": families.loading,
     "long-attention": attention.long_attention,
+    "vit": vision.vit,
+    "swin": vision.swin,
+    "detr": vision.detr,
+    "videomae": vision.videomae,
+    "training-vit": vision.training_vit,
 }
 
 
