@@ -11,6 +11,7 @@ FILES = [  # nothing else is downloaded: no pickles, no programs
     "config.json",
     "generation_config.json",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "model.safetensors",
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",

@@ -17,6 +17,7 @@ from glassformer.foundation.suggest import did_you_mean
 from glassformer.image.processor import RESAMPLE, ImageProcessor, ShortestEdge
 
 FILE = "preprocessor_config.json"
+FILE_OF_CLIPS = "video_preprocessor_config.json"
 HALVES = [0.5, 0.5, 0.5]
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
@@ -38,9 +39,15 @@ COMMON: Mapping[str, Any] = {
 IGNORED = words("""
     do_convert_rgb default_to_square format do_convert_annotations ignore_index num_labels processor_class _max_size
     image_processor_type feature_extractor_type data_format input_data_format device return_tensors disable_grouping
-    _valid_processor_keys model_input_names
+    video_processor_type _valid_processor_keys model_input_names video_metadata return_metadata
 """)
 """Changes nothing of what comes out here: pictures are red, green and blue, targets are made of `Objects`."""
+
+
+OFF = words("do_sample_frames do_pad do_reduce_labels do_center_crop")
+"""May stand in any file as false."""
+
+TYPES = ("image_processor_type", "video_processor_type", "feature_extractor_type")
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,8 @@ def read_image_processor(folder: str | os.PathLike[str]) -> ImageProcessor:
         ValueError: it is no JSON, or asks for what is not implemented here; names the attribute.
     """
     path = resolve(folder) / FILE
+    if not path.is_file() and path.with_name(FILE_OF_CLIPS).is_file():
+        path = path.with_name(FILE_OF_CLIPS)
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} has no {FILE}, which says how pictures are prepared")
     theirs = read_json(path)
@@ -129,14 +138,15 @@ def save_image_processor(processor: ImageProcessor, folder: str | os.PathLike[st
 
 def family_of(theirs: Mapping[str, Any], folder: Path) -> str:
     """The family that a file names, or else the `model_type` of the config beside it."""
-    name = theirs.get("image_processor_type") or theirs.get("feature_extractor_type")
+    name = next((theirs[key] for key in TYPES if theirs.get(key)), None)
     if name is None:
         model_type = read_json(folder / CONFIG).get("model_type") if (folder / CONFIG).is_file() else None
         for ours, family in FAMILIES.items():
             if model_type in family.models:
                 return ours
         raise ValueError(f"it names no image_processor_type, and the model's type {model_type!r} tells none")
-    plain = name.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
+    plain = name.replace("FeatureExtractor", "ImageProcessor").replace("VideoProcessor", "ImageProcessor")
+    plain = plain.removesuffix("Fast").removesuffix("Pil").replace("Timesformer", "VideoMAE")
     for ours, family in FAMILIES.items():
         if family.theirs == plain:
             return ours
@@ -147,7 +157,8 @@ def family_of(theirs: Mapping[str, Any], folder: Path) -> str:
 def from_attributes(theirs: Mapping[str, Any], family_name: str) -> ImageProcessor:
     """Their attributes as our processor. Raises ValueError for one that is unknown or not implemented."""
     family = FAMILIES[family_name]
-    if unknown := sorted(set(theirs) - family.known - IGNORED):
+    plain = {name for name, value in theirs.items() if value is None or (name in OFF and value is False)}
+    if unknown := sorted(set(theirs) - family.known - IGNORED - plain):
         near = did_you_mean(unknown[0], family.known)
         raise ValueError(f"{unknown[0]}={theirs[unknown[0]]!r} is not implemented for a {family.theirs}{near}")
     said = {**COMMON, **family.defaults, **{name: value for name, value in theirs.items() if value is not None}}
