@@ -8,6 +8,7 @@ from declaration import VISION, Declared, Inputs, Kind
 from torch import Generator
 
 from glassformer.models.deit import DeiTConfig, DeiTForImageClassification, DeiTForImageClassificationWithTeacher
+from glassformer.models.mae import MAE, MAEConfig
 
 _SHAPE: Any = dict(image_size=24, patch_size=6, dim=32, num_layers=2, num_heads=4)
 _THEIRS: Any = dict(image_size=24, patch_size=6, hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
@@ -36,7 +37,7 @@ def _theirs_with_teacher() -> Any:
     import transformers
     from torch.nn.functional import cross_entropy
 
-    base = transformers.DeiTForImageClassificationWithTeacher
+    base: Any = transformers.DeiTForImageClassificationWithTeacher
 
     def forward(self: Any, labels: Any = None, teacher_labels: Any = None, **inputs: Any) -> Any:
         out = base.forward(self, **inputs)
@@ -48,6 +49,23 @@ def _theirs_with_teacher() -> Any:
     taught = type(base.__name__, (base,), {"forward": forward})
     return taught(transformers.DeiTConfig(**_THEIRS, intermediate_size=56, num_labels=5))
 
+
+def _hidden(config: Any, batch: int, generator: Generator) -> Inputs:
+    """Coarse squares under noise, of the size in the config, and which patches are hidden.
+
+    The order in which they are is one that half precision keeps.
+    """
+    size, patches = config.image_size, (config.image_size // config.patch_size) ** 2
+    order = torch.stack([torch.randperm(patches, generator=generator) for _ in range(batch)])
+    squares = torch.randn(batch, config.channels, 4, 4, generator=generator)
+    squares = squares.repeat_interleave(size // 4, 2).repeat_interleave(size // 4, 3)
+    pictures = squares + 0.3 * torch.randn(squares.shape, generator=generator)
+    return {"pixel_values": pictures, "noise": order / patches}
+
+
+RECONSTRUCTION = Kind("reconstruction", _hidden, labels=())
+NO_LABELS = {"nothing_counted_is_no_loss": "a picture is its own label"}
+_DRAWER: Any = dict(decoder_hidden_size=32, decoder_num_hidden_layers=1, decoder_num_attention_heads=2)
 
 DESCENDANTS = [
     Declared(
@@ -64,4 +82,26 @@ DESCENDANTS = [
         _theirs_with_teacher,
         DISTILLED,
     ),
-]
+    Declared(
+        "mae",
+        MAE,
+        MAEConfig(**_SHAPE, hidden_dim=56, decoder_dim=32, decoder_num_layers=1, decoder_num_heads=2,
+                  decoder_hidden_dim=24, attention_dropout=0.1),
+        _theirs("ViTMAEForPreTraining", "ViTMAEConfig", **_THEIRS, **_DRAWER, intermediate_size=56,
+                decoder_intermediate_size=24),
+        RECONSTRUCTION,
+        NO_LABELS,
+    ),
+    Declared(
+        "mae-normalized",
+        MAE,
+        MAEConfig(**_SHAPE, hidden_dim=40, decoder_dim=32, decoder_num_layers=1, decoder_num_heads=2, channels=1,
+                  decoder_hidden_dim=24, mask_ratio=0.6, normalized_pixels=True, attention_bias=False,
+                  activation="relu", norm_eps=1e-6),
+        _theirs("ViTMAEForPreTraining", "ViTMAEConfig", **_THEIRS, **_DRAWER, intermediate_size=40, num_channels=1,
+                decoder_intermediate_size=24, mask_ratio=0.6, norm_pix_loss=True, qkv_bias=False, hidden_act="relu",
+                layer_norm_eps=1e-6),
+        RECONSTRUCTION,
+        NO_LABELS,
+    ),
+]  # fmt: skip

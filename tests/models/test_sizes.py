@@ -80,6 +80,9 @@ COUNTS = {
     "deit-small-distilled-patch16-224": 21_814_272,
     "deit-base-distilled-patch16-224": 86_390_784,
     "deit-base-distilled-patch16-384": 86_682_624,
+    "mae-base-patch16-224": 111_907_840,  # with the decoder and the fixed positions
+    "mae-large-patch16-224": 329_541_888,
+    "mae-huge-patch14-224": 657_074_508,
     "swin-tiny-patch4-window7-224": 27_519_354,  # without a head
     "swin-small-patch4-window7-224": 48_837_258,
     "swin-base-patch4-window7-224": 86_743_224,

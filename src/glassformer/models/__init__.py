@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from glassformer.models.gpt2 import GPT2, GPT2Config
     from glassformer.models.language_model import LanguageModel
     from glassformer.models.llama import Llama, LlamaConfig
+    from glassformer.models.mae import MAE, MAEConfig
     from glassformer.models.mistral import Mistral, MistralConfig
     from glassformer.models.mixtral import Mixtral, MixtralConfig
     from glassformer.models.modernbert import (
@@ -85,6 +86,7 @@ __all__ = [
     "GPT",
     "GPT2",
     "HEADS",
+    "MAE",
     "MODELS",
     "MPT",
     "T5",
@@ -119,6 +121,7 @@ __all__ = [
     "LanguageModel",
     "Llama",
     "LlamaConfig",
+    "MAEConfig",
     "MPTConfig",
     "Mistral",
     "MistralConfig",
@@ -230,6 +233,7 @@ _HOMES = {
     **dict.fromkeys(("Mixtral", "MixtralConfig"), "mixtral"),
     **dict.fromkeys(("DeepSeek", "DeepSeekConfig"), "deepseek"),
     **dict.fromkeys(("ViT", "ViTConfig", "ViTForImageClassification"), "vit"),
+    **dict.fromkeys(("MAE", "MAEConfig"), "mae"),
     **dict.fromkeys(
         ("DeiT", "DeiTConfig", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"), "deit"
     ),

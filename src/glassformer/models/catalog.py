@@ -21,6 +21,7 @@ from glassformer.models import (
     gpt,
     gpt2,
     llama,
+    mae,
     mistral,
     mixtral,
     modernbert,
@@ -58,6 +59,7 @@ MODELS: dict[str, type[Pretrained]] = {
     "bart": bart.BART,
     "vit": vit.ViT,
     "deit": deit.DeiT,
+    "mae": mae.MAE,
     "swin": swin.Swin,
     "segformer": segformer.SegFormer,
 }
@@ -71,6 +73,7 @@ HEADS: Mapping[str, Mapping[str, type[Pretrained]]] = {
     "modernbert": modernbert_heads.HEADS,
     "vit": vit.HEADS,
     "deit": deit.HEADS,
+    "mae": mae.HEADS,
     "swin": swin.HEADS,
     "segformer": segformer_heads.HEADS,
 }
@@ -112,6 +115,8 @@ CONFIGS: dict[str, Any] = {
     **vit.SIZES,
     "deit": deit.DeiTConfig(),
     **deit.SIZES,
+    "mae": mae.MAEConfig(),
+    **mae.SIZES,
     "swin": swin.SwinConfig(),
     **swin.SIZES,
     "segformer": segformer.SegFormerConfig(),
