@@ -11,12 +11,13 @@ MODULE = "vision_competitors"
 
 def vit(rounds: int) -> Results:
     """ViT-Base with patches of 16, a batch of 8 pictures of 224 × 224, forward."""
-    return _seen("ViT-B/16, forward, 8 × 224²", "vit-base-patch16-224", "image_classification", (8, 3, 224, 224), rounds,
-                 goals={"float32": 2.2, "bf16": 1.2})  # fmt: skip
+    goals = {"float32": 2.2, "bf16": 1.2}
+    name = "vit-base-patch16-224"
+    return _seen("ViT-B/16, forward, 8 × 224²", name, "image_classification", (8, 3, 224, 224), rounds, goals=goals)
 
 
 def swin(rounds: int) -> Results:
-    """Swin-T, a batch of 8 pictures, forward: of the size it was made for, and of one that its windows do not divide."""
+    """Swin-T, 8 pictures, forward: of the size it was made for, and of one that its windows do not divide."""
     name, goals = "swin-tiny-patch4-window7-224", {"float32": 2.0, "bf16": 1.4}
     return {
         f"{y}x{x}": _seen(
