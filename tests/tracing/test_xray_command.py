@@ -71,8 +71,12 @@ def test_a_family_that_is_not_here_is_opened_by_transformers(
         word_embed_proj_dim=16, bos_token_id=0, eos_token_id=0, pad_token_id=0,
     )  # fmt: skip
     transformers.OPTForCausalLM(config).save_pretrained(tmp_path)
-    assert main(["xray", TEXT, "--model", str(tmp_path), "--backward", "--attention"]) == 0
+    html = tmp_path / "x.html"
+    assert main(["xray", TEXT, "--model", str(tmp_path), "--backward", "--attention", "--html", str(html)]) == 0
     out = capsys.readouterr().out
+    page = html.read_text(encoding="utf-8")
+    assert '"tokens":["the","cat"' in page
+    assert "decoder.layers.0.self_attn" in page
     assert "OPTForCausalLM of transformers" in out
     assert "forward and backward" in out
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "bench": "Bench",
     "demo": "Demo",
     "xray": "XRay",
+    "draw": "Draw",
     "compare": "Compare",
     "cost": "Cost",
     "plan": "Plan",
@@ -90,7 +91,7 @@ def is_meant(error: Exception) -> bool:
     """
     if isinstance(error, OSError):
         return True
-    if not isinstance(error, ValueError | TypeError | KeyError | ImportError | ArithmeticError | RuntimeError):
+    if not isinstance(error, ValueError | TypeError | LookupError | ImportError | ArithmeticError | RuntimeError):
         return False
     trace = error.__traceback__
     if trace is None:

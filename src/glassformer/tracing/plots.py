@@ -8,6 +8,7 @@ from glassformer.tracing.show import counted, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from glassformer.tracing.trace import Trace
 
@@ -39,34 +40,44 @@ def attention(trace: "Trace", layer: int | str, row: int, tokens: list[str], pat
     if not 0 <= row < weights.shape[0]:
         raise IndexError(f"row {row} is not there: the batch has {weights.shape[0]}")
     name = layer if isinstance(layer, str) else list(trace.weights)[layer]
-    heads, t, s = weights.shape[1:]
-    columns = min(heads, 4)
-    rows = math.ceil(heads / columns)
+    title = f"{name} of {trace.root.kind}: where each head looks"
+    return finished(heads(weights[row].float().cpu(), title, tokens, tokens), path)
+
+
+def heads(weights: "Tensor", title: str, asking: list[str], seen: list[str]) -> "Figure":
+    """Weights (h, t, s) of the heads of one layer; the tokens that ask, and those that are looked at."""
+    num_heads, t, s = weights.shape
+    columns = min(num_heads, 4)
+    rows = math.ceil(num_heads / columns)
     made, axes = figure(rows, columns, (3.0 * columns + 0.8, 3.1 * rows + 0.6))
     image: Any = None
     for head, axis in enumerate(axes.flat):
-        if head >= heads:
+        if head >= num_heads:
             axis.set_axis_off()
             continue
-        image = axis.imshow(weights[row, head].float().cpu().numpy(), cmap="cividis", vmin=0, vmax=1, aspect="equal")
+        image = axis.imshow(weights[head].numpy(), cmap="cividis", vmin=0, vmax=1, aspect="equal")
         axis.set_title(f"head {head + 1}", fontsize=10)
-        _ticks(axis, tokens, t, s)
+        _ticks(axis, asking, seen, t, s)
         if head % columns == 0:
             axis.set_ylabel("query")
-        if head + columns >= heads:
+        if head + columns >= num_heads:
             axis.set_xlabel("key")
     made.colorbar(image, ax=axes, label="attention weight", shrink=0.7)
-    made.suptitle(f"{name} of {trace.root.kind}: where each head looks")
-    return finished(made, path)
+    made.suptitle(title)
+    return made
 
 
-def _ticks(axis: Any, tokens: list[str], t: int, s: int) -> None:
+def _ticks(axis: Any, asking: list[str], seen: list[str], t: int, s: int) -> None:
     """Tokens along the axes where they are few enough to be read."""
-    for size, ticks in ((s, axis.set_xticks), (t, axis.set_yticks)):
+    for tokens, size, ticks in ((seen, s, axis.set_xticks), (asking, t, axis.set_yticks)):
         if len(tokens) == size <= MOST_LABELS:
-            shown = [token.replace("\n", "⏎").replace(" ", "␣") or "∅" for token in tokens]
             vertical = {"rotation": 90} if ticks == axis.set_xticks else {}
-            ticks(range(size), shown, fontsize=7, **vertical)
+            ticks(range(size), [readable(token) for token in tokens], fontsize=7, **vertical)
+
+
+def readable(token: str) -> str:
+    """A token that can be seen: spaces and line ends as signs, and so are the marks that vocabularies have for them."""
+    return token.replace("\n", "⏎").translate({ord(sign): "␣" for sign in " Ġ▁"}).replace("Ċ", "⏎") or "∅"
 
 
 def memory(trace: "Trace", path: str | None) -> "Figure":
