@@ -75,6 +75,16 @@ def test_a_mask_is_where_the_picture_shows_the_colour_that_is_said(batch: SceneB
     assert wrong / seen < 0.003  # the tip of a star in front may tint a pixel without having it
 
 
+def test_where_no_mask_is_there_is_nothing_but_background() -> None:
+    batch = Scenes(seed=5, least=12, most=12).batch(range(300))
+    plain = [i for i, ground in enumerate(batch.backgrounds) if " " not in ground]
+    assert len(plain) > 20
+    for i in plain:
+        near = torch.nn.functional.max_pool2d((batch.semantic[i] > 0).float()[None], 5, stride=1, padding=2)[0] > 0
+        rest = batch.pictures[i][:, ~near]
+        assert (rest == rest[:, :1]).all(dim=0).float().mean() > 0.97  # but for the tips of stars, half a pixel wide
+
+
 def test_a_shape_lies_where_its_record_says_and_is_as_large(batch: SceneBatch) -> None:
     for objects, things in zip(batch.objects, batch.things, strict=True):
         assert objects.masks is not None

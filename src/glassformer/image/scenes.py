@@ -22,7 +22,7 @@ from glassformer.image.backgrounds import Backgrounds, named
 from glassformer.image.captions import Thing, caption
 from glassformer.image.objects import Objects, boxes_of
 from glassformer.image.piles import Pile, paint, piled
-from glassformer.image.shapes import COLOURS, PALETTE, SHAPES, TEXTURES, Figures, stamps
+from glassformer.image.shapes import COLOURS, SHAPES, TEXTURES, Figures, stamps, two_colours
 
 SIZES = {"small": (0.085, 0.115), "medium": (0.135, 0.165), "large": (0.19, 0.23)}
 """The radius of each, from and to, in parts of the picture."""
@@ -131,9 +131,7 @@ class Scenes:
         radius = self.size * (low + (high - low) * own[:, 4])
         margin = 0.8 * radius
         x, y = (margin + (self.size - 2 * margin) * at for at in own[:, 5:7].T)
-        first = PALETTE[kinds[:, 1]]
-        lighter = (own[:, 8] < 0.5) & (first.min(axis=1) < 0.9)
-        second = np.where(lighter[:, None], 1 - 0.35 * (1 - first), 0.35 * first)
+        first, second = two_colours(kinds[:, 1], own[:, 8])
         lengths = {"x": x, "y": y, "radius": radius, "angle": 2 * np.pi * own[:, 7],
                    "period": self.size * (0.075 + 0.03 * own[:, 8])}  # fmt: skip
         figures = Figures(
@@ -141,7 +139,7 @@ class Scenes:
             shape=np.array([SHAPES.index(shape) for shape in self.shapes])[kinds[:, 0]],
             texture=kinds[:, 2],
             first=first,
-            second=second.astype(np.float32),
+            second=second,
             **{name: value.astype(np.float32) for name, value in lengths.items()},
         )
         return figures, kinds

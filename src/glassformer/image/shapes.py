@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float32, Float64, Int
 
 Plane = Float32[np.ndarray, "n y x"]
 SHAPES = ("circle", "ring", "square", "triangle", "star", "cross", "heart", "crescent")
@@ -83,6 +83,18 @@ def stamps(figures: Figures) -> list[Stamp]:
         for i, *stamp in zip(group.tolist(), cover, paint, top.tolist(), left.tolist(), strict=True):
             drawn[i] = Stamp(*stamp)
     return drawn
+
+
+def two_colours(
+    colour: Int[np.ndarray, "n"], chance: Float64[np.ndarray, "n"]
+) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3"]]:
+    """The colours of these places in `COLOURS`, and what textures mix each with: a paler one, or (white always) a darker.
+
+    Half of the numbers in [0, 1) make it paler.
+    """
+    first = PALETTE[colour]
+    paler = (chance < 0.5) & (first.min(axis=1) < 0.9)
+    return first, np.where(paler[:, None], 1 - 0.35 * (1 - first), 0.35 * first).astype(np.float32)
 
 
 def _alike(figures: Figures) -> Iterator[Int[np.ndarray, "k"]]:
