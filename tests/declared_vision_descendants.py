@@ -1,6 +1,7 @@
 """What came of ViT and Swin: DeiT, MAE, DINOv2 and Swin V2 declare themselves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from declaration import VISION, Declared, Inputs, Kind
 from torch import Generator
 
 from glassformer.models.deit import DeiTConfig, DeiTForImageClassification, DeiTForImageClassificationWithTeacher
+from glassformer.models.dinov2 import DINOv2Config, DINOv2ForImageClassification
+from glassformer.models.dinov2_registers import DINOv2WithRegistersConfig, DINOv2WithRegistersForImageClassification
 from glassformer.models.mae import MAE, MAEConfig
 
 _SHAPE: Any = dict(image_size=24, patch_size=6, dim=32, num_layers=2, num_heads=4)
@@ -20,6 +23,8 @@ def _taught(config: Any, batch: int, generator: Generator) -> Inputs:
     return inputs | {"teacher_labels": torch.randint(config.num_classes, (batch,), generator=generator)}
 
 
+PICTURES = replace(VISION, theirs=dict)
+"""Of classes that interpolate positions unasked."""
 DISTILLED = Kind("distilled", _taught, labels=("labels", "teacher_labels"), theirs=VISION.theirs)
 
 
@@ -47,7 +52,8 @@ def _theirs_with_teacher() -> Any:
         return out
 
     taught = type(base.__name__, (base,), {"forward": forward})
-    return taught(transformers.DeiTConfig(**_THEIRS, intermediate_size=56, num_labels=5))
+    settings: Any = dict(intermediate_size=56, num_labels=5)
+    return taught(transformers.DeiTConfig(**_THEIRS, **settings))
 
 
 def _hidden(config: Any, batch: int, generator: Generator) -> Inputs:
@@ -81,6 +87,38 @@ DESCENDANTS = [
         DeiTConfig(**_SHAPE, hidden_dim=56, num_classes=5, dropout=0.1),
         _theirs_with_teacher,
         DISTILLED,
+    ),
+    Declared(
+        "dinov2",
+        DINOv2ForImageClassification,
+        DINOv2Config(**_SHAPE, num_classes=5, initial_scale=0.3, dropout=0.1, attention_dropout=0.1, path_dropout=0.1),
+        _theirs("Dinov2ForImageClassification", "Dinov2Config", **_THEIRS, layerscale_value=0.3, num_labels=5),
+        PICTURES,
+    ),
+    Declared(
+        "dinov2-gated",
+        DINOv2ForImageClassification,
+        DINOv2Config(**_SHAPE, num_classes=5, gated=True, hidden_ratio=3, mask_token=False, attention_bias=False,
+                     norm_eps=1e-4),
+        _theirs("Dinov2ForImageClassification", "Dinov2Config", **_THEIRS, use_swiglu_ffn=True, mlp_ratio=3,
+                use_mask_token=False, qkv_bias=False, layer_norm_eps=1e-4, num_labels=5),
+        PICTURES,
+    ),
+    Declared(
+        "dinov2-with-registers",
+        DINOv2WithRegistersForImageClassification,
+        DINOv2WithRegistersConfig(**_SHAPE, num_classes=5, num_registers=3, hidden_ratio=2, activation="relu"),
+        _theirs("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig", **_THEIRS,
+                num_register_tokens=3, mlp_ratio=2, hidden_act="relu", num_labels=5),
+        PICTURES,
+    ),
+    Declared(
+        "dinov2-with-registers-gated",
+        DINOv2WithRegistersForImageClassification,
+        DINOv2WithRegistersConfig(**_SHAPE, num_classes=5, num_registers=1, gated=True),
+        _theirs("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig", **_THEIRS,
+                num_register_tokens=1, use_swiglu_ffn=True, num_labels=5),
+        PICTURES,
     ),
     Declared(
         "mae",

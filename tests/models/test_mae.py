@@ -95,7 +95,7 @@ def test_its_encoder_is_a_vit_that_is_saved_opened_and_fine_tuned_as_one(tmp_pat
     classifier = ViTForImageClassification(ViTConfig(**shape, num_classes=5)).eval()
     assert take_weights(classifier, model, "here") == ("head.weight", "head.bias")
     assert torch.equal(classifier.encoder(pictures).last_hidden_state, model.encoder(pictures).last_hidden_state)
-    assert classifier.encoder.position.weight.requires_grad
+    assert classifier.get_parameter("encoder.position.weight").requires_grad
 
 
 @pytest.mark.usefixtures("no_shape_checks")

@@ -83,6 +83,23 @@ COUNTS = {
     "mae-base-patch16-224": 111_907_840,  # with the decoder and the fixed positions
     "mae-large-patch16-224": 329_541_888,
     "mae-huge-patch14-224": 657_074_508,
+    "dinov2-small": 22_056_576,  # without a head, with the mask token
+    "dinov2-base": 86_580_480,
+    "dinov2-large": 304_368_640,
+    "dinov2-giant": 1_136_480_768,
+    "dinov2-with-registers-small": 22_058_112,
+    "dinov2-with-registers-base": 86_583_552,
+    "dinov2-with-registers-large": 304_372_736,
+    "dinov2-with-registers-giant": 1_136_486_912,
+    "resnet-18": 11_176_512,  # without a head
+    "resnet-34": 21_284_672,
+    "resnet-50": 23_508_032,
+    "resnet-101": 42_500_160,
+    "resnet-152": 58_143_808,
+    "detr-resnet-50": 41_368_512,  # without the heads, which have 156,256; frozen norms have no parameters
+    "detr-resnet-101": 60_308_416,
+    "conditional-detr-resnet-50": 43_262_402,
+    "conditional-detr-resnet-101": 62_202_306,
     "swin-tiny-patch4-window7-224": 27_519_354,  # without a head
     "swin-small-patch4-window7-224": 48_837_258,
     "swin-base-patch4-window7-224": 86_743_224,

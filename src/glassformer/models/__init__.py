@@ -25,6 +25,11 @@ if TYPE_CHECKING:
         from_pretrained,
         model_config,
     )
+    from glassformer.models.conditional_detr import (
+        ConditionalDETR,
+        ConditionalDETRConfig,
+        ConditionalDETRForObjectDetection,
+    )
     from glassformer.models.deepseek import DeepSeek, DeepSeekConfig
     from glassformer.models.deit import (
         DeiT,
@@ -32,6 +37,13 @@ if TYPE_CHECKING:
         DeiTForImageClassification,
         DeiTForImageClassificationWithTeacher,
     )
+    from glassformer.models.dinov2 import DINOv2, DINOv2Config, DINOv2ForImageClassification
+    from glassformer.models.dinov2_registers import (
+        DINOv2WithRegisters,
+        DINOv2WithRegistersConfig,
+        DINOv2WithRegistersForImageClassification,
+    )
+    from glassformer.models.detr import DETR, DETRConfig, DETRForObjectDetection
     from glassformer.models.distilbert import (
         DistilBERT,
         DistilBERTConfig,
@@ -61,6 +73,7 @@ if TYPE_CHECKING:
     from glassformer.models.mpt import MPT, MPTConfig
     from glassformer.models.outputs import CausalLMOutput
     from glassformer.models.qwen3 import Qwen3, Qwen3Config
+    from glassformer.models.resnet import ResNet, ResNetConfig, ResNetForImageClassification
     from glassformer.models.roberta import (
         RoBERTa,
         RoBERTaConfig,
@@ -83,6 +96,7 @@ __all__ = [
     "BART",
     "BERT",
     "CONFIGS",
+    "DETR",
     "GPT",
     "GPT2",
     "HEADS",
@@ -102,6 +116,17 @@ __all__ = [
     "Bigram",
     "BigramConfig",
     "CausalLMOutput",
+    "ConditionalDETR",
+    "ConditionalDETRConfig",
+    "ConditionalDETRForObjectDetection",
+    "DETRConfig",
+    "DETRForObjectDetection",
+    "DINOv2",
+    "DINOv2Config",
+    "DINOv2ForImageClassification",
+    "DINOv2WithRegisters",
+    "DINOv2WithRegistersConfig",
+    "DINOv2WithRegistersForImageClassification",
     "DeepSeek",
     "DeepSeekConfig",
     "DeiT",
@@ -135,6 +160,9 @@ __all__ = [
     "ModernBERTForTokenClassification",
     "Qwen3",
     "Qwen3Config",
+    "ResNet",
+    "ResNetConfig",
+    "ResNetForImageClassification",
     "RoBERTa",
     "RoBERTaConfig",
     "RoBERTaForMaskedLM",
@@ -217,6 +245,11 @@ _HOMES = {
         ),
         "bert_heads",
     ),
+    **dict.fromkeys(("ResNet", "ResNetConfig", "ResNetForImageClassification"), "resnet"),
+    **dict.fromkeys(("DETR", "DETRConfig", "DETRForObjectDetection"), "detr"),
+    **dict.fromkeys(
+        ("ConditionalDETR", "ConditionalDETRConfig", "ConditionalDETRForObjectDetection"), "conditional_detr"
+    ),
     **dict.fromkeys(("Bigram", "BigramConfig"), "bigram"),
     **dict.fromkeys(
         ("ARCHITECTURES", "CONFIGS", "HEADS", "MODELS", "create_model", "from_pretrained", "model_config"), "catalog"
@@ -234,6 +267,11 @@ _HOMES = {
     **dict.fromkeys(("DeepSeek", "DeepSeekConfig"), "deepseek"),
     **dict.fromkeys(("ViT", "ViTConfig", "ViTForImageClassification"), "vit"),
     **dict.fromkeys(("MAE", "MAEConfig"), "mae"),
+    **dict.fromkeys(("DINOv2", "DINOv2Config", "DINOv2ForImageClassification"), "dinov2"),
+    **dict.fromkeys(
+        ("DINOv2WithRegisters", "DINOv2WithRegistersConfig", "DINOv2WithRegistersForImageClassification"),
+        "dinov2_registers",
+    ),
     **dict.fromkeys(
         ("DeiT", "DeiTConfig", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"), "deit"
     ),

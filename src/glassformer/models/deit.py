@@ -11,7 +11,7 @@ from glassformer.checkpoints.table import Table
 from glassformer.models import vit
 from glassformer.models.labels import check_labels, mean_cross_entropy
 from glassformer.models.outputs import DistillationOutput, EncoderOutput
-from glassformer.models.vision import ImageClassification, ImageEncoder, check_classes
+from glassformer.models.vision import ImageClassification, ImageEncoder, check_classes, check_patches
 from glassformer.parts import GridPosition, LayerNorm, Linear, PatchEmbedding
 
 
@@ -97,9 +97,7 @@ class DeiT(ImageEncoder):
         return None if self.pooler is None else self.pooler(hidden[:, 0])
 
     def check_size(self, rows: int, columns: int) -> None:
-        p = self.config.patch_size
-        if rows % p or columns % p:
-            raise ValueError(f"pictures of {rows} × {columns} pixels are no whole number of patches of {p} × {p}")
+        check_patches(rows, columns, self.config.patch_size)
 
 
 class DeiTForImageClassification(ImageClassification):

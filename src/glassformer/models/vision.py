@@ -114,6 +114,14 @@ def check_classes(num_classes: int, labels: tuple[str, ...] | None) -> None:
         raise ValueError(f"{len(labels)} labels name {num_classes} classes; give one for each, or None")
 
 
+def check_patches(rows: int, columns: int, patch_size: int) -> None:
+    """Raise ValueError for pictures that patches do not divide."""
+    if rows % patch_size or columns % patch_size:
+        raise ValueError(
+            f"pictures of {rows} × {columns} pixels are no whole number of patches of {patch_size} × {patch_size}"
+        )
+
+
 def _load_classes(theirs: dict[str, Any]) -> dict[str, Any]:
     labels = load_labels(theirs)["labels"]
     if labels is None:

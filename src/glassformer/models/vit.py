@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.config import ACTIVATION_NAMES, Compound, ConfigTable, Values
 from glassformer.checkpoints.table import Table
 from glassformer.models.outputs import EncoderOutput
-from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes
+from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes, check_patches
 from glassformer.parts import ACTIVATIONS, Attention, FeedForward, GridPosition, LayerNorm, Linear, PatchEmbedding
 
 
@@ -184,9 +184,7 @@ class ViT(ImageEncoder):
         return None if self.pooler is None else self.pooler(hidden[:, 0])
 
     def check_size(self, rows: int, columns: int) -> None:
-        p = self.config.patch_size
-        if rows % p or columns % p:
-            raise ValueError(f"pictures of {rows} × {columns} pixels are no whole number of patches of {p} × {p}")
+        check_patches(rows, columns, self.config.patch_size)
 
 
 class ViTForImageClassification(ImageClassification):

@@ -8,6 +8,7 @@ from glassformer.parts.experts import GroupedRouter, MixtureOfExperts, Routing, 
 from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
 from glassformer.parts.kernels import kernels, use_kernels
 from glassformer.parts.latent_attention import LatentAttention
+from glassformer.parts.layer_scale import LayerScale
 from glassformer.parts.linear import Linear, TiedLinear
 from glassformer.parts.linear_attention import LinearAttention, LinearState
 from glassformer.parts.mix_feed_forward import DepthwiseConvolution, MixFeedForward, OverlappingPatchEmbedding
@@ -49,6 +50,7 @@ __all__ = [
     "LatentAttention",
     "LayerCache",
     "LayerNorm",
+    "LayerScale",
     "LearnedPosition",
     "Linear",
     "LinearAttention",

@@ -45,12 +45,13 @@ class GridPosition(nn.Module):
     """A learned vector for each place of a square grid, and for `before` tokens in front that stand nowhere in it.
 
     For a grid of another shape the vectors are interpolated, bicubically (Dosovitskiy et al. 2021, section 3.2; its
-    corners are the outer edges of the corner patches, as in Hugging Face's `interpolate_pos_encoding`).
+    corners are the outer edges of the corner patches, as in Hugging Face's `interpolate_pos_encoding`). `antialias`
+    averages over what a coarser grid would leap over.
     """
 
-    def __init__(self, size: int, dim: int, *, before: int = 0) -> None:
+    def __init__(self, size: int, dim: int, *, before: int = 0, antialias: bool = False) -> None:
         super().__init__()
-        self.size, self.before = size, before
+        self.size, self.before, self.antialias = size, before, antialias
         self.weight = nn.Parameter(torch.empty(1, before + size * size, dim))
         self.reset_parameters()
 
@@ -65,7 +66,9 @@ class GridPosition(nn.Module):
         before, grid = self.weight[:, : self.before], self.weight[:, self.before :]
         wide = torch.promote_types(grid.dtype, torch.float32)
         square = rearrange(grid.to(wide), "1 (y x) d -> 1 d y x", y=self.size)
-        there = F.interpolate(square, size=(rows, columns), mode="bicubic", align_corners=False)
+        there = F.interpolate(
+            square, size=(rows, columns), mode="bicubic", align_corners=False, antialias=self.antialias
+        )
         return torch.cat([before, rearrange(there, "1 d y x -> 1 (y x) d").to(grid.dtype)], dim=1)
 
     def extra_repr(self) -> str:
