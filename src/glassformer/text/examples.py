@@ -17,7 +17,6 @@ GENERATED = {
     "sentiment": ("sentiment", FIELDS["classification"]),
     "tagging": ("tagging", FIELDS["tagging"]),
     "python-docs-questions": ("questions", FIELDS["question_answering"]),
-    "python-stdlib-cloze": ("cloze", FIELDS["question_answering"]),
     "python-docs-summaries": ("summaries", FIELDS["translation"]),
     "python-stdlib-summaries": ("docstrings", FIELDS["translation"]),
     "dates": ("dates", FIELDS["translation"]),
