@@ -7,7 +7,12 @@ import house
 import pytest
 import rules
 
-IMPORT_NAMES = {"x-transformers": "x_transformers"}  # where a package is imported by another name than its own
+IMPORT_NAMES = {  # where a package is imported by another name than its own
+    "faster-coco-eval": "faster_coco_eval",
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+    "x-transformers": "x_transformers",
+}
 
 
 @pytest.fixture(scope="module")
