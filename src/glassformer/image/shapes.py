@@ -88,7 +88,7 @@ def stamps(figures: Figures) -> list[Stamp]:
 def two_colours(
     colour: Int[np.ndarray, "n"], chance: Float64[np.ndarray, "n"]
 ) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n 3"]]:
-    """The colours of these places in `COLOURS`, and what textures mix each with: a paler one, or (white always) a darker.
+    """The colours of these places in `COLOURS`, and what textures mix each with: paler, or (white always) darker.
 
     Half of the numbers in [0, 1) make it paler.
     """
