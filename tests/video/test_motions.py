@@ -92,7 +92,7 @@ def test_a_classifier_of_single_frames_stays_at_chance_and_one_of_all_frames_doe
     train, test = order[:2400], order[2400:]
 
     def accuracy(frames: tuple[int, ...]) -> float:
-        model = RandomForestClassifier(40, max_features=8, random_state=0)
+        model = RandomForestClassifier(25, max_features=6, random_state=0)
         seen = _features(places, frames)
         return float(model.fit(seen[train], labels[train]).score(seen[test], labels[test]))
 
@@ -110,9 +110,8 @@ def test_pixels_of_single_frames_say_nothing() -> None:
     train, test = slice(1200), slice(1200, None)
     for frame in (0, 7):
         for model in (KNeighborsClassifier(5), LogisticRegression(C=0.01, max_iter=2000)):
-            score = model.fit(frames[train, frame], labels[train].numpy()).score(
-                frames[test, frame], labels[test].numpy()
-            )
+            model.fit(frames[train, frame], labels[train])
+            score = model.score(frames[test, frame], labels[test])
             assert score < 0.125 + 0.07  # chance has a standard deviation of 0.0165
 
 
