@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glassformer.by_hand.models.llama import Llama, LlamaConfig
     from glassformer.by_hand.models.t5 import T5, T5Config
     from glassformer.by_hand.models.transformer import TokenTransformer, TransformerConfig
+    from glassformer.by_hand.models.vit import ViT, ViTConfig, ViTForImageClassification
     from glassformer.by_hand.ops.cross_entropy import cross_entropy
     from glassformer.by_hand.ops.mask import Mask
     from glassformer.by_hand.optimizers import AdamW, clip_gradients, cosine_schedule
@@ -33,6 +34,9 @@ __all__ = [
     "T5Config",
     "TokenTransformer",
     "TransformerConfig",
+    "ViT",
+    "ViTConfig",
+    "ViTForImageClassification",
     "clip_gradients",
     "cosine_schedule",
     "cross_entropy",
@@ -49,6 +53,7 @@ _HOME = {
     "models.llama": ["Llama", "LlamaConfig"],
     "models.t5": ["T5", "T5Config"],
     "models.transformer": ["TokenTransformer", "TransformerConfig"],
+    "models.vit": ["ViT", "ViTConfig", "ViTForImageClassification"],
     "ops.cross_entropy": ["cross_entropy"],
     "ops.mask": ["Mask"],
     "generation": ["generate", "stream"],
