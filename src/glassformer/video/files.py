@@ -60,8 +60,9 @@ def read_clip(path: str | os.PathLike[str], frames: int | None = None) -> UInt8[
 def write_clip(path: str | os.PathLike[str], clip: Tensor, *, rate: float = 8) -> None:
     """Write (t, 3, y, x) pixels, uint8 or float in [0, 1], `rate` frames to a second; whole or not at all.
 
-    `.gif` keeps up to 255 colours a frame as they are, and of frames that are alike shows the first for longer; `.mp4`, `.mkv` and `.mov` are H.264 at high quality, whose sizes
-    are even for the sake of players: a last row or column is repeated where it is not.
+    `.gif` keeps up to 255 colours a frame as they are, and of frames that are alike shows the first for longer;
+    `.mp4`, `.mkv` and `.mov` are H.264 at high quality, whose sizes are even for the sake of players: a last row or
+    column is repeated where it is not.
     """
     path, pixels = Path(path), as_bytes(clip)
     if clip.ndim != 4 or not len(clip):
