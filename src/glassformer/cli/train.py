@@ -59,20 +59,26 @@ def run(options: Train, settings: list[str]) -> int:
 
 
 def report(result: dict[str, Any]) -> "Table":
-    """What the best weights reach on the validation data, beside the baseline, and the time it took."""
+    """What the best weights reach on the validation data, and on the test data if there is some, each beside the
+    baseline; and the time it took."""
     from datetime import timedelta
 
     from rich.table import Table
 
-    baseline = result["baseline"]
-    table = Table(title=f"the weights of step {result['step']:,} on the validation data", title_justify="left")
+    found = {"validation": ({"loss": result["validation_loss"]} | result["metrics"], result["baseline"])}
+    if "test" in result:
+        found["test"] = result["test"], result["test_baseline"]
+    table = Table(title=f"the weights of step {result['step']:,}", title_justify="left")
     table.add_column("metric")
-    table.add_column("this model", justify="right")
-    if baseline:
-        table.add_column("baseline", justify="right")
-    for name, value in ({"loss": result["validation_loss"]} | result["metrics"]).items():
-        beside = [f"{baseline[name]:.4f}" if name in baseline else ""] if baseline else []
-        table.add_row(name.replace("_", " "), f"{value:.4f}", *beside)
+    columns = []
+    for part, pair in found.items():
+        for kind, values in zip((part, f"baseline, {part}"), pair, strict=True):
+            if values:
+                table.add_column(kind, justify="right")
+                columns.append(values)
+    for name in found["validation"][0]:
+        shown = [f"{values[name]:.4f}" if name in values else "" for values in columns]
+        table.add_row(name.replace("_", " "), *shown)
     wall, cpu = (timedelta(seconds=round(result[kind])) for kind in ("seconds", "cpu_seconds"))
     table.caption = f"{wall} of wall time, {cpu} of CPU time"
     table.caption_justify = "left"

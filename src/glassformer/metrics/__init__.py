@@ -7,7 +7,7 @@ rouge-score, sacrebleu and SQuAD's script, of which only sacrebleu is needed: pi
 from glassformer.metrics.answers import exact_match, squad_f1
 from glassformer.metrics.entities import entities, entity_f1
 from glassformer.metrics.judge import METRICS, judge
-from glassformer.metrics.labels import accuracy, confusion, f1
+from glassformer.metrics.labels import accuracy, confusion, confusion_matrix, f1, top_k
 from glassformer.metrics.likelihood import bits_per_byte, perplexity
 from glassformer.metrics.overlap import bleu, rouge
 
@@ -17,6 +17,7 @@ __all__ = [
     "bits_per_byte",
     "bleu",
     "confusion",
+    "confusion_matrix",
     "entities",
     "entity_f1",
     "exact_match",
@@ -25,4 +26,5 @@ __all__ = [
     "perplexity",
     "rouge",
     "squad_f1",
+    "top_k",
 ]

@@ -6,13 +6,14 @@ from typing import Any
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.metrics.answers import exact_match, squad_f1
 from glassformer.metrics.entities import entity_f1
-from glassformer.metrics.labels import accuracy, f1
+from glassformer.metrics.labels import accuracy, f1, top_k
 from glassformer.metrics.overlap import bleu, rouge
 
 METRICS = {
     "classification": ("accuracy", "f1"),
     "tagging": ("f1", "precision", "recall", "accuracy"),
     "question_answering": ("exact_match", "f1"),
+    "image_classification": ("accuracy", "top_5", "f1"),
     "translation": ("exact_match", "bleu", "bleu_lowercased", "rouge1", "rouge2", "rougeL"),
 }
 """What each task is judged by: `f1` is over labels (macro), entities (micro), or the words of an answer."""
@@ -23,7 +24,7 @@ def judge(
 ) -> dict[str, float]:
     """Each metric's value for predictions of a task's examples; all that the task has, if none are chosen.
 
-    A prediction is a label, a list of tags, an answer, or a text.
+    A prediction is a label, a list of tags, an answer, a text, or of a picture its labels, the most probable first.
 
     Raises:
         ValueError: an unknown task or metric. ImportError: "bleu" without sacrebleu.
@@ -41,6 +42,11 @@ def judge(
 def _classification(predictions: Sequence[str], examples: Sequence[Mapping], _: Sequence[str]) -> dict[str, float]:
     labels = [example["label"] for example in examples]
     return {"accuracy": accuracy(predictions, labels), "f1": f1(predictions, labels)}
+
+
+def _pictures(rankings: Sequence[Sequence[str]], examples: Sequence[Mapping], _: Sequence[str]) -> dict[str, float]:
+    labels = [example["label"] for example in examples]
+    return {**_classification([ranking[0] for ranking in rankings], examples, _), "top_5": top_k(rankings, labels, 5)}
 
 
 def _tagging(predictions: Sequence[Sequence[str]], examples: Sequence[Mapping], _: Sequence[str]) -> dict[str, float]:
@@ -69,5 +75,6 @@ _VALUES = {
     "classification": _classification,
     "tagging": _tagging,
     "question_answering": _answers,
+    "image_classification": _pictures,
     "translation": _translation,
 }

@@ -1,4 +1,4 @@
-"""Labels: accuracy, F1, and who was taken for whom."""
+"""Labels: accuracy, the first few of a ranking, F1, and who was taken for whom."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -17,6 +17,29 @@ def confusion(predictions: Sequence[Hashable], references: Sequence[Hashable]) -
     """How often each reference met each prediction: `confusion(...)["positive", "negative"]`, the reference first."""
     check_pairs(predictions, references)
     return Counter(zip(references, predictions, strict=True))
+
+
+def confusion_matrix(
+    predictions: Sequence[Hashable], references: Sequence[Hashable], labels: Sequence[Hashable]
+) -> list[list[int]]:
+    """`confusion` in rows: entry (i, j) is how often `labels[i]` was taken for `labels[j]`.
+
+    Raises:
+        ValueError: a prediction or reference is not among the labels.
+    """
+    counts = confusion(predictions, references)
+    if strange := {label for pair in counts for label in pair} - set(labels):
+        raise ValueError(f"the label {min(map(str, strange))!r} is not among the {len(labels)} labels")
+    return [[counts[there, said] for said in labels] for there in labels]
+
+
+def top_k(rankings: Sequence[Sequence[Hashable]], references: Sequence[Hashable], k: int) -> float:
+    """The part of the references that stand among the first `k` labels of their ranking, the most probable first."""
+    check_pairs(rankings, references)
+    if k < 1:
+        raise ValueError(f"k={k} is no number of labels to look at; expected 1 or more")
+    found = (reference in ranking[:k] for ranking, reference in zip(rankings, references, strict=True))
+    return sum(found) / len(rankings)
 
 
 def f1(

@@ -44,8 +44,13 @@ class Pictures:
 
     source: str = "digits"  # a name, a folder, a file: see glassformer.image.load_pictures
     image_size: int | None = None  # pixels of a side, as the model sees it; none: the model's image_size
+    test: float = 0.0  # the part of the pictures to learn from that is put aside, and looked at once, in the end
     augment: Augmentation = field(default_factory=Augmentation)
     batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.test < 1:
+            raise ValueError(f"test={self.test} is no part of the pictures; expected 0 or more, and less than 1")
 
 
 Data = Texts | Pictures

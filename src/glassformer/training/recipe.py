@@ -32,7 +32,7 @@ from glassformer.training.data import DATA, Data, Pictures, Texts
 from glassformer.training.init import Init
 from glassformer.training.optimizers import OPTIMIZERS, AdamWConfig, OptimizerConfig
 from glassformer.training.schedules import SCHEDULES, Cosine, Schedule
-from glassformer.training.settings import Place, Text, flatten, read, table_of, to_toml
+from glassformer.training.settings import Place, Text, flatten, is_default, read, table_of, to_toml
 from glassformer.training.tasks import TASKS, LanguageModelling, Task
 
 D = TypeVar("D")
@@ -53,7 +53,7 @@ CHOICES: dict[Any, dict[str, type]] = {
     Task: dict(TASKS),
     Data: dict(DATA),
 }
-MAY_BE_ZERO = ("seed", "_token_id", "smoothing")
+MAY_BE_ZERO = ("seed", "_token_id", "smoothing", "test")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -164,12 +164,6 @@ class Recipe:
             return self
         unsaid = [name for name in self.task.found_in_data if is_default(self.model, name)]
         return self.with_model(**{name: getattr(begun.model, name) for name in unsaid})
-
-
-def is_default(config: Any, name: str) -> bool:
-    """Whether a setting of a config is there and has its default."""
-    known = {field.name: field.default for field in fields(config)}
-    return name in known and getattr(config, name) == known[name]
 
 
 def recipe_names() -> list[str]:

@@ -77,6 +77,12 @@ def key_of(field: Any) -> str:
     return field.metadata.get("key", field.name)
 
 
+def is_default(config: Any, name: str) -> bool:
+    """Whether a setting of a config is there and has its default."""
+    known = {field.name: field.default for field in fields(config)}
+    return name in known and getattr(config, name) == known[name]
+
+
 def is_required(field: Any) -> bool:
     """Whether a dataclass's field has no default."""
     return field.default is field.default_factory  # both MISSING

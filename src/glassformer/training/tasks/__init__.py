@@ -1,7 +1,22 @@
-"""What a run trains for: each task is one file, from the recipe to batches, the model with its head, and measures."""
+"""What a run trains for: each task is one file, from the recipe to batches, the model with its head, and measures.
+
+A new one is a `Task` and a `Validation` in a file here, and a row in `TASKS`; `image_classification` shows it whole.
+
+    class attributes   `data` (Texts, Pictures: the kind of [data]), `reads` ("tokenizer", "processor": what is saved
+                       with the model), `unit` (what is counted as read), `metric` (chosen by), `found_in_data`
+    prepare            the data, as batches for `model(**inputs)`, whose output has a `loss`. Of a set of pictures:
+                       `pictures_of`, `processor_of`, `Seen`, `loader_of`. Generated ones come by their numbers:
+                       `Rows(Counting(batch_size=..., seed=...), make)`, those to validate on by another seed
+    Batch              `labels` may be a list with the objects of each picture; `counted` is then the pictures, else
+                       the entries but `ignored` (255 in semantic maps)
+    Validation         `batches`, `keep` (what to remember of a batch's output), `measure` (metrics of all that was
+                       kept; with `final`, and `more_in_the_end`, also `predictions.png` by `glassformer.image.draw`)
+    build              the model: `head_of(config, "image_classification")`
+"""
 
 from glassformer.training.tasks.classification import Classification
 from glassformer.training.tasks.denoising import Denoising
+from glassformer.training.tasks.image_classification import ImageClassification
 from glassformer.training.tasks.language_model import LanguageModelling
 from glassformer.training.tasks.masked_lm import MaskedLanguageModelling
 from glassformer.training.tasks.question_answering import QuestionAnswering
@@ -17,6 +32,7 @@ TASKS: dict[str, type[Task]] = {
     "question_answering": QuestionAnswering,
     "denoising": Denoising,
     "translation": Translation,
+    "image_classification": ImageClassification,
 }
 """[task] name -> its settings and what they do."""
 
