@@ -349,6 +349,26 @@ def test_roberta_counts_its_positions_from_the_pad() -> None:
         create_model("roberta", **TINY)(torch.full((1, 47), 5))
 
 
+@pytest.mark.parametrize("family", ["XLMRoberta", "Camembert"])
+@pytest.mark.parametrize("head", ["MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering"])
+def test_the_descendants_of_roberta_are_read_and_written_as_it(family: str, head: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = dict(vocab_size=61, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=56)
+    config = getattr(transformers, f"{family}Config")(**shape, max_position_embeddings=48, type_vocab_size=1)
+    torch.manual_seed(0)
+    theirs = getattr(transformers, f"{family}For{head}")(config).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = glassformer.from_pretrained(tmp_path / "theirs")
+    ours.save_pretrained(tmp_path / "ours")
+    again = getattr(transformers, f"RobertaFor{head}").from_pretrained(tmp_path / "ours").eval()
+    output = "start_logits" if head == "QuestionAnswering" else "logits"
+    with torch.no_grad():
+        found = [model(input_ids=X)[output] for model in (theirs, ours, again)]
+    assert type(ours).__name__ == f"RoBERTaFor{head}"
+    for other in found[1:]:
+        assert torch.allclose(found[0], other, atol=1e-5)
+
+
 def test_an_answer_has_two_ends_and_no_other_classes() -> None:
     with pytest.raises(ValueError, match=r"labels=\('a', 'b', 'c'\) are no two"):
         BERTForQuestionAnswering(BERTConfig(**TINY, labels=("a", "b", "c")))

@@ -43,6 +43,8 @@ COUNTS = {
     "bert-base-cased": 108_310_272,
     "roberta-base": 124_645_632,
     "roberta-large": 355_359_744,
+    "xlm-roberta-base": 278_043_648,
+    "xlm-roberta-large": 559_890_432,
     "distilbert-base": 66_362_880,
     "modernbert-base": 149_014_272,
     "modernbert-large": 394_781_696,
@@ -104,12 +106,25 @@ COUNTS = {
     "swin-small-patch4-window7-224": 48_837_258,
     "swin-base-patch4-window7-224": 86_743_224,
     "swin-large-patch4-window7-224": 194_995_476,
+    "swinv2-tiny-patch4-window8-256": 27_578_154,
+    "swinv2-tiny-patch4-window16-256": 27_578_154,
+    "swinv2-small-patch4-window8-256": 48_959_418,
+    "swinv2-small-patch4-window16-256": 48_959_418,
+    "swinv2-base-patch4-window8-256": 86_893_816,
+    "swinv2-base-patch4-window16-256": 86_893_816,
+    "swinv2-large-patch4-window12-192": 195_202_932,
+    "swinv2-large-patch4-window12to16-192to256": 195_202_932,
+    "swinv2-large-patch4-window12to24-192to384": 195_202_932,
     "segformer-b0": 3_319_392,  # without a head
     "segformer-b1": 13_151_424,
     "segformer-b2": 24_196_288,
     "segformer-b3": 44_072_128,
     "segformer-b4": 60_842_688,
     "segformer-b5": 81_443_008,
+    "mask2former-swin-tiny": 47_400_826,  # without a head, and without a norm of theirs that nothing reads
+    "mask2former-swin-small": 68_718_730,
+    "mask2former-swin-base": 106_883_384,
+    "mask2former-swin-large": 215_501_172,
 }
 
 

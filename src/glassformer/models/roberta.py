@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from glassformer.checkpoints.config import ACTIVATION_NAMES, ConfigTable, Values
+from glassformer.checkpoints.config import ACTIVATION_NAMES, ConfigTable, Values, Variant
 from glassformer.checkpoints.table import DROP, Table, Tied
 from glassformer.models.bert import BERTBlock, BERTPooler, encoder_table
 from glassformer.models.encoder import Encoder, inside
@@ -51,15 +51,24 @@ class RoBERTaConfig:
 SIZES = {  # table 9 of the paper
     "roberta-base": RoBERTaConfig(),
     "roberta-large": RoBERTaConfig(dim=1024, num_layers=24, num_heads=16, hidden_dim=4096),
+    "xlm-roberta-base": RoBERTaConfig(vocab_size=250_002),  # Conneau et al. 2020, table 5
+    "xlm-roberta-large": RoBERTaConfig(vocab_size=250_002, dim=1024, num_layers=24, num_heads=16, hidden_dim=4096),
 }
+
+
+def classes(*names: str) -> tuple[str, ...]:
+    """Their classes of the family and of its descendants, which differ in their text and vocabulary alone."""
+    return tuple(f"{family}{name}" for family in ("Roberta", "XLMRoberta", "Camembert") for name in names)
 
 
 CONFIG_TABLE = ConfigTable(
     config=RoBERTaConfig,
     model_type="roberta",
-    architectures=("RobertaModel",),
-    within=("RobertaForMaskedLM", "RobertaForSequenceClassification", "RobertaForTokenClassification",
-            "RobertaForQuestionAnswering", "RobertaForMultipleChoice"),
+    architectures=classes("Model"),
+    within=classes("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
+                   "ForMultipleChoice"),
+    # Conneau et al. 2020, "XLM-RoBERTa"; Martin et al. 2020, "CamemBERT": read, and written as a RoBERTa.
+    variants={"xlm-roberta": Variant("XLMRobertaModel", {}), "camembert": Variant("CamembertModel", {})},
     names={
         "vocab_size": "vocab_size",
         "max_position_embeddings": "max_positions",
@@ -157,7 +166,7 @@ def classifier_dropout(config: RoBERTaConfig) -> nn.Dropout:
 class RoBERTaForMaskedLM(MaskedLM):
     """Masked tokens (section 2.2)."""
 
-    config_table = replace(CONFIG_TABLE, architectures=("RobertaForMaskedLM",), within=())
+    config_table = replace(CONFIG_TABLE, architectures=classes("ForMaskedLM"), within=())
     table = staticmethod(masked_lm_table)
 
     def __init__(self, config: RoBERTaConfig) -> None:
@@ -173,7 +182,7 @@ class RoBERTaForMaskedLM(MaskedLM):
 class RoBERTaForSequenceClassification(SequenceClassification):
     """head(tanh(dense(x))) of the first token, with dropout before each layer (the released code)."""
 
-    config_table = replace(CONFIG_TABLE, architectures=("RobertaForSequenceClassification",), within=())
+    config_table = replace(CONFIG_TABLE, architectures=classes("ForSequenceClassification"), within=())
     table = staticmethod(lambda config: {**ENCODER, "classifier.{dense,out_proj}": "{dense,head}"})
 
     def __init__(self, config: RoBERTaConfig) -> None:
@@ -189,7 +198,7 @@ class RoBERTaForSequenceClassification(SequenceClassification):
 class RoBERTaForTokenClassification(TokenClassification):
     """A linear layer on each token."""
 
-    config_table = replace(CONFIG_TABLE, architectures=("RobertaForTokenClassification",), within=())
+    config_table = replace(CONFIG_TABLE, architectures=classes("ForTokenClassification"), within=())
     table = staticmethod(lambda config: {**ENCODER, "classifier": "head"})
 
     def __init__(self, config: RoBERTaConfig) -> None:
@@ -204,7 +213,7 @@ class RoBERTaForTokenClassification(TokenClassification):
 class RoBERTaForQuestionAnswering(QuestionAnswering):
     """A start and an end score for each token (section 5.2)."""
 
-    config_table = replace(CONFIG_TABLE, architectures=("RobertaForQuestionAnswering",), within=())
+    config_table = replace(CONFIG_TABLE, architectures=classes("ForQuestionAnswering"), within=())
     table = staticmethod(lambda config: {**ENCODER, "qa_outputs": "head"})
 
     def __init__(self, config: RoBERTaConfig) -> None:
