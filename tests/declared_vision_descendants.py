@@ -12,6 +12,7 @@ from glassformer.models.deit import DeiTConfig, DeiTForImageClassification, DeiT
 from glassformer.models.dinov2 import DINOv2Config, DINOv2ForImageClassification
 from glassformer.models.dinov2_registers import DINOv2WithRegistersConfig, DINOv2WithRegistersForImageClassification
 from glassformer.models.mae import MAE, MAEConfig
+from glassformer.models.swinv2 import SwinV2Config, SwinV2ForImageClassification
 
 _SHAPE: Any = dict(image_size=24, patch_size=6, dim=32, num_layers=2, num_heads=4)
 _THEIRS: Any = dict(image_size=24, patch_size=6, hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
@@ -119,6 +120,26 @@ DESCENDANTS = [
         _theirs("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig", **_THEIRS,
                 num_register_tokens=1, use_swiglu_ffn=True, num_labels=5),
         PICTURES,
+    ),
+    Declared(
+        "swinv2",
+        SwinV2ForImageClassification,
+        SwinV2Config(image_size=32, patch_size=2, dim=12, depths=(2, 3), num_heads=(2, 4), window_size=3,
+                     trained_window_sizes=(0, 0), num_classes=5, path_dropout=0.0),
+        _theirs("Swinv2ForImageClassification", "Swinv2Config", image_size=32, patch_size=2, embed_dim=12,
+                depths=[2, 3], num_heads=[2, 4], window_size=3, num_labels=5),
+        VISION,
+    ),
+    Declared(
+        "swinv2-grown",
+        SwinV2ForImageClassification,
+        SwinV2Config(image_size=32, patch_size=2, dim=8, depths=(1, 2, 2), num_heads=(1, 2, 4), window_size=6,
+                     trained_window_sizes=(4, 4, 2), hidden_ratio=2.5, dropout=0.1, attention_bias=False,
+                     activation="relu", norm_eps=1e-4, num_classes=5, path_dropout=0.0),
+        _theirs("Swinv2ForImageClassification", "Swinv2Config", image_size=32, patch_size=2, embed_dim=8,
+                depths=[1, 2, 2], num_heads=[1, 2, 4], window_size=6, pretrained_window_sizes=[4, 4, 2],
+                mlp_ratio=2.5, qkv_bias=False, hidden_act="relu", layer_norm_eps=1e-4, num_labels=5),
+        VISION,
     ),
     Declared(
         "mae",

@@ -82,7 +82,6 @@ def test_what_is_filled_in_is_what_was_drawn(normalized: bool) -> None:
     wrong = model.fill_in(pictures, type(out)(None, model.target(pictures) + 1, out.mask, out.ids_restore))
     changed = model.config.patch_size**2 * 3 * out.mask.sum()
     assert (wrong != pictures).sum() >= 0.99 * changed
-    close(model(wrong, noise=-out.mask + torch.rand(2, 16) * 0).loss, model(wrong, noise=-out.mask).loss, 1e-6, "loss")
 
 
 def test_its_encoder_is_a_vit_that_is_saved_opened_and_fine_tuned_as_one(tmp_path: Path) -> None:

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
         DeiTForImageClassification,
         DeiTForImageClassificationWithTeacher,
     )
+    from glassformer.models.detr import DETR, DETRConfig, DETRForObjectDetection
     from glassformer.models.dinov2 import DINOv2, DINOv2Config, DINOv2ForImageClassification
     from glassformer.models.dinov2_registers import (
         DINOv2WithRegisters,
         DINOv2WithRegistersConfig,
         DINOv2WithRegistersForImageClassification,
     )
-    from glassformer.models.detr import DETR, DETRConfig, DETRForObjectDetection
     from glassformer.models.distilbert import (
         DistilBERT,
         DistilBERTConfig,
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from glassformer.models.language_model import LanguageModel
     from glassformer.models.llama import Llama, LlamaConfig
     from glassformer.models.mae import MAE, MAEConfig
+    from glassformer.models.mask2former import Mask2Former, Mask2FormerForUniversalSegmentation
+    from glassformer.models.mask2former_config import Mask2FormerConfig
     from glassformer.models.mistral import Mistral, MistralConfig
     from glassformer.models.mixtral import Mixtral, MixtralConfig
     from glassformer.models.modernbert import (
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from glassformer.models.segformer_heads import SegFormerForImageClassification, SegFormerForSemanticSegmentation
     from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
     from glassformer.models.swin import Swin, SwinConfig, SwinForImageClassification
+    from glassformer.models.swinv2 import SwinV2, SwinV2Config, SwinV2ForImageClassification
     from glassformer.models.t5 import T5
     from glassformer.models.t5_config import T5Config
     from glassformer.models.transformer import TokenTransformer, TransformerConfig
@@ -148,6 +151,9 @@ __all__ = [
     "LlamaConfig",
     "MAEConfig",
     "MPTConfig",
+    "Mask2Former",
+    "Mask2FormerConfig",
+    "Mask2FormerForUniversalSegmentation",
     "Mistral",
     "MistralConfig",
     "Mixtral",
@@ -177,6 +183,9 @@ __all__ = [
     "Swin",
     "SwinConfig",
     "SwinForImageClassification",
+    "SwinV2",
+    "SwinV2Config",
+    "SwinV2ForImageClassification",
     "T5Config",
     "TokenTransformer",
     "TransformerConfig",
@@ -267,6 +276,7 @@ _HOMES = {
     **dict.fromkeys(("DeepSeek", "DeepSeekConfig"), "deepseek"),
     **dict.fromkeys(("ViT", "ViTConfig", "ViTForImageClassification"), "vit"),
     **dict.fromkeys(("MAE", "MAEConfig"), "mae"),
+    **dict.fromkeys(("SwinV2", "SwinV2Config", "SwinV2ForImageClassification"), "swinv2"),
     **dict.fromkeys(("DINOv2", "DINOv2Config", "DINOv2ForImageClassification"), "dinov2"),
     **dict.fromkeys(
         ("DINOv2WithRegisters", "DINOv2WithRegistersConfig", "DINOv2WithRegistersForImageClassification"),
@@ -275,6 +285,8 @@ _HOMES = {
     **dict.fromkeys(
         ("DeiT", "DeiTConfig", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"), "deit"
     ),
+    **dict.fromkeys(("Mask2Former", "Mask2FormerForUniversalSegmentation"), "mask2former"),
+    "Mask2FormerConfig": "mask2former_config",
     **dict.fromkeys(("SegFormer", "SegFormerConfig"), "segformer"),
     **dict.fromkeys(("SegFormerForImageClassification", "SegFormerForSemanticSegmentation"), "segformer_heads"),
     **dict.fromkeys(("Swin", "SwinConfig", "SwinForImageClassification"), "swin"),

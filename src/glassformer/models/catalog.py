@@ -26,6 +26,8 @@ from glassformer.models import (
     gpt2,
     llama,
     mae,
+    mask2former,
+    mask2former_config,
     mistral,
     mixtral,
     modernbert,
@@ -37,6 +39,7 @@ from glassformer.models import (
     segformer,
     segformer_heads,
     swin,
+    swinv2,
     t5,
     t5_config,
     transformer,
@@ -71,7 +74,9 @@ MODELS: dict[str, type[Pretrained]] = {
     "detr": detr.DETR,
     "conditional_detr": conditional_detr.ConditionalDETR,
     "swin": swin.Swin,
+    "swinv2": swinv2.SwinV2,
     "segformer": segformer.SegFormer,
+    "mask2former": mask2former.Mask2Former,
 }
 """Family -> class."""
 
@@ -90,7 +95,9 @@ HEADS: Mapping[str, Mapping[str, type[Pretrained]]] = {
     "detr": detr.HEADS,
     "conditional_detr": conditional_detr.HEADS,
     "swin": swin.HEADS,
+    "swinv2": swinv2.HEADS,
     "segformer": segformer_heads.HEADS,
+    "mask2former": mask2former.HEADS,
 }
 """Family of encoders -> task -> class."""
 
@@ -144,8 +151,12 @@ CONFIGS: dict[str, Any] = {
     **conditional_detr.SIZES,
     "swin": swin.SwinConfig(),
     **swin.SIZES,
+    "swinv2": swinv2.SwinV2Config(),
+    **swinv2.SIZES,
     "segformer": segformer.SegFormerConfig(),
     **segformer.SIZES,
+    "mask2former": mask2former_config.Mask2FormerConfig(),
+    **mask2former_config.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 

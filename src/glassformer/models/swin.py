@@ -74,7 +74,8 @@ SIZES = {  # section 3.3; their depth of dropped paths: appendix A2.1
 }
 
 
-def _load_stages(theirs: dict[str, Any]) -> dict[str, Any]:
+def load_stages(theirs: dict[str, Any]) -> dict[str, Any]:
+    """The stages as their config has them. Raises ValueError where its numbers contradict each other."""
     dim, depths = theirs.get("embed_dim", 96), theirs.get("depths", [2, 2, 6, 2])
     heads = theirs.get("num_heads", [3, 6, 12, 24])
     for name, value in (("embed_dim", [dim]), ("depths", depths), ("num_heads", heads)):
@@ -86,7 +87,8 @@ def _load_stages(theirs: dict[str, Any]) -> dict[str, Any]:
     return {"dim": dim, "depths": tuple(depths), "num_heads": tuple(heads)}
 
 
-def _save_stages(config: SwinConfig) -> dict[str, Any]:
+def save_stages(config: Any) -> dict[str, Any]:
+    """What `load_stages` reads."""
     return {"embed_dim": config.dim, "depths": list(config.depths), "num_heads": list(config.num_heads)}
 
 
@@ -113,11 +115,10 @@ def config_table(architecture: str) -> ConfigTable:
                   "hidden_act": "gelu", "layer_norm_eps": 1e-5, "qkv_bias": True, "hidden_dropout_prob": 0.0,
                   "attention_probs_dropout_prob": 0.0, "drop_path_rate": 0.1},
         fixed={"use_absolute_embeddings": False},
-        # Of their masked image model's decoder, and of their backbone for detectors.
-        ignored={"encoder_stride", "out_features", "out_indices", "stage_names", "path_norm"},
+        ignored={"encoder_stride", "out_features", "out_indices", "stage_names", "path_norm"},  # of other heads
         compounds=(
             Compound(("embed_dim", "depths", "num_heads", "num_layers", "hidden_size"), ("dim", "depths", "num_heads"),
-                     _load_stages, _save_stages),
+                     load_stages, save_stages),
             CLASSES,
         ),
     )  # fmt: skip

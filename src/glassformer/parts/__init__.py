@@ -3,6 +3,7 @@
 from glassformer.parts.activation import ACTIVATIONS, gelu, gelu_tanh, relu, silu
 from glassformer.parts.attention import Attention, CrossAttention, GroupedQueryAttention, MultiQueryAttention
 from glassformer.parts.cache import KeyValueCache, LayerCache
+from glassformer.parts.deformable_attention import DeformableAttention
 from glassformer.parts.embedding import Embedding
 from glassformer.parts.experts import GroupedRouter, MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
 from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
@@ -12,7 +13,7 @@ from glassformer.parts.layer_scale import LayerScale
 from glassformer.parts.linear import Linear, TiedLinear
 from glassformer.parts.linear_attention import LinearAttention, LinearState
 from glassformer.parts.mix_feed_forward import DepthwiseConvolution, MixFeedForward, OverlappingPatchEmbedding
-from glassformer.parts.norm import LayerNorm, RMSNorm, ZeroCenteredRMSNorm
+from glassformer.parts.norm import LayerNorm, RMSNorm, ScaledUnitNorm, UnitNorm, ZeroCenteredRMSNorm
 from glassformer.parts.patch import GridPosition, PatchEmbedding
 from glassformer.parts.position import (
     ALiBi,
@@ -30,14 +31,16 @@ from glassformer.parts.position import (
 from glassformer.parts.rotary_embedding import RotaryPositionalEmbedding, apply_rotary_pos_emb
 from glassformer.parts.stochastic_depth import StochasticDepth
 from glassformer.parts.window_attention import SlidingWindowAttention
-from glassformer.parts.windows import WindowBias, WindowMasks, Windows
+from glassformer.parts.windows import ContinuousWindowBias, WindowBias, WindowMasks, Windows
 
 __all__ = [
     "ACTIVATIONS",
     "ALiBi",
     "Attention",
     "BucketedBias",
+    "ContinuousWindowBias",
     "CrossAttention",
+    "DeformableAttention",
     "DepthwiseConvolution",
     "DynamicScaling",
     "Embedding",
@@ -68,11 +71,13 @@ __all__ = [
     "RotaryScaling",
     "Rotation",
     "Routing",
+    "ScaledUnitNorm",
     "SinusoidalPosition",
     "SlidingWindowAttention",
     "StochasticDepth",
     "TiedLinear",
     "TopKRouter",
+    "UnitNorm",
     "WindowBias",
     "WindowMasks",
     "Windows",

@@ -3,7 +3,10 @@
 LayerNorm(x) = (x − mean) / √(var + ε) · weight + bias        (Ba et al. 2016)
 RMSNorm(x)   = x / √(mean(x²) + ε) · weight                   (Zhang & Sennrich 2019)
 ZeroCenteredRMSNorm(x) = x / √(mean(x²) + ε) · (1 + weight)   (Gemma's released code)
+UnitNorm(x)  = x / ‖x‖                                        (cosine attention: Liu et al. 2022, "Swin V2")
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -64,3 +67,24 @@ class ZeroCenteredRMSNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
+
+
+class UnitNorm(nn.Module):
+    """x / ‖x‖; of zeros, zeros. The product of two such vectors is their cosine."""
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        return F.normalize(x, dim=-1)
+
+
+class ScaledUnitNorm(nn.Module):
+    """x / ‖x‖ times a learned number per head, exp(log_scale), at most 100: 1/τ of Liu et al. 2022, equation 2."""
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.full((num_heads, 1, 1), math.log(10.0)))
+
+    def forward(self, x: Float[Tensor, "b h t k"]) -> Float[Tensor, "b h t k"]:
+        return F.normalize(x, dim=-1) * self.log_scale.clamp(max=math.log(100.0)).exp()
+
+    def extra_repr(self) -> str:
+        return f"num_heads={len(self.log_scale)}"

@@ -1,5 +1,6 @@
 """Windows over a picture's grid, shifted or not, and the bias that tells places in a window apart (Swin)."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glassformer.ops.mask import Mask
+from glassformer.parts.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,42 @@ class WindowBias(nn.Module):
 
     def forward(self, size: int) -> Float[Tensor, "1 h t t"]:
         """The bias within a window of `size` × `size` places, counted row by row."""
-        place = torch.arange(size, device=self.table.device)
-        step = place[:, None] - place + self.window_size - 1  # query minus key, from 0
-        row = rearrange(step, "i j -> i 1 j 1") * (2 * self.window_size - 1) + rearrange(step, "i j -> 1 i 1 j")
-        return rearrange(self.table[row], "y x v u h -> 1 h (y x) (v u)")
+        return _of_pairs(self.table, size)
 
     def extra_repr(self) -> str:
         return f"num_heads={self.table.shape[1]}, window_size={self.window_size}"
+
+
+class ContinuousWindowBias(nn.Module):
+    """16 σ(network(offset)) per head: a bias for offsets that were never seen (Liu et al. 2022, section 3.3).
+
+    The network is down(relu(up(·))). An offset is a share of the window, log-spaced: sign(Δ) log₂(1 + 8|Δ|) / log₂ 8
+    for each direction (equation 4), with Δ = (query − key) / (M − 1), M the size of the windows with which it learned:
+    `trained_size`, where that differs from `window_size`.
+    """
+
+    def __init__(self, num_heads: int, window_size: int, *, trained_size: int = 0, hidden_dim: int = 512) -> None:
+        super().__init__()
+        self.window_size, self.trained_size = window_size, trained_size or window_size
+        self.up = Linear(2, hidden_dim)
+        self.down = Linear(hidden_dim, num_heads, bias=False)
+
+    def forward(self) -> Float[Tensor, "1 h t t"]:
+        """The bias within a window, its places counted row by row."""
+        step = torch.arange(1 - self.window_size, self.window_size, device=self.up.weight.device)
+        share = 8 * step / max(self.trained_size - 1, 1)
+        log = (share.sign() * (share.abs() + 1).log2() / 3).to(self.up.weight.dtype)
+        offsets = torch.cartesian_prod(log, log)  # rows in the first number, columns in the second
+        return 16 * _of_pairs(self.down(self.up(offsets).relu()), self.window_size).sigmoid()
+
+    def extra_repr(self) -> str:
+        return f"window_size={self.window_size}, trained_size={self.trained_size}"
+
+
+def _of_pairs(table: Float[Tensor, "offsets h"], size: int) -> Float[Tensor, "1 h t t"]:
+    """For each pair of places in a window of `size` × `size`: the table's row of their offset."""
+    side = math.isqrt(len(table))  # 2M − 1
+    place = torch.arange(size, device=table.device)
+    step = place[:, None] - place + side // 2  # query minus key, from 0
+    row = rearrange(step, "i j -> i 1 j 1") * side + rearrange(step, "i j -> 1 i 1 j")
+    return rearrange(table[row], "y x v u h -> 1 h (y x) (v u)")
