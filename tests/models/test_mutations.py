@@ -1,10 +1,12 @@
 """Plant the classic mistakes, one at a time, and ask that some property notices each of them."""
 
+import mutations_detection  # noqa: F401 (declares its own)
 import mutations_encoder_decoders  # noqa: F401 (declares its own)
 import mutations_encoders  # noqa: F401 (declares its own)
 import mutations_segmentation  # noqa: F401 (declares its own)
 import mutations_transformer  # noqa: F401 (declares its own)
 import mutations_vision  # noqa: F401 (declares its own)
+import mutations_vision_descendants  # noqa: F401 (declares its own)
 import pytest
 from declared import DECLARED
 from every_property import properties_of
