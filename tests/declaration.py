@@ -11,7 +11,8 @@ VOCAB = 61
 LENGTH = 17
 IGNORE = -100
 
-Inputs = dict[str, Tensor]
+Inputs = dict[str, Any]
+"""Tensors by name; lists of them where pictures have different numbers of things."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,41 @@ def _maps(config: Any, batch: int, generator: Generator) -> Inputs:
 
 
 SEMANTIC = Kind("semantic segmentation", _maps)
+
+
+def _masks(config: Any, batch: int, generator: Generator) -> Inputs:
+    """Of odd sizes; objects are rectangles, no two pictures have as many, and one picture has none."""
+    rows, columns = 37, 30
+    masks, classes = [], []
+    for i in range(batch):
+        corners = torch.rand(2 * i, 4, generator=generator).sort(-1).values
+        y, x = torch.arange(rows) / rows, torch.arange(columns) / columns
+        down = (y >= corners[:, :1]) & (y < corners[:, 3:])
+        across = (x >= corners[:, 1:2] - 0.2) & (x < corners[:, 2:3] + 0.2)
+        masks.append((down[:, :, None] & across[:, None]).float())
+        classes.append(torch.randint(config.num_classes, (2 * i,), generator=generator))
+    pixels = torch.randn(batch, config.channels, rows, columns, generator=generator)
+    return {"pixel_values": pixels, "mask_labels": masks, "class_labels": classes}
+
+
+UNIVERSAL = Kind("universal segmentation", _masks, labels=("mask_labels", "class_labels"))
+
+
+def _detection_inputs(config: Any, batch: int, generator: Generator) -> Inputs:
+    """Of odd sizes; row 1 smaller than the others and filled up; pictures with none, some, and more than all queries."""
+    pixels = torch.randn(batch, config.backbone.channels, 45, 58, generator=generator)
+    mask = torch.ones(batch, 45, 58, dtype=torch.long)
+    mask[1, 33:] = mask[1, :, 41:] = 0
+    labels = []
+    for count in [2, 0, config.num_queries + 1, *[3] * batch][:batch]:
+        size = 0.1 + 0.4 * torch.rand(count, 2, generator=generator)
+        centre = size / 2 + (1 - size) * torch.rand(count, 2, generator=generator)
+        classes = torch.randint(config.num_classes, (count,), generator=generator)
+        labels.append({"class_labels": classes, "boxes": torch.cat([centre, size], dim=1)})
+    return {"pixel_values": pixels * mask[:, None], "pixel_mask": mask, "labels": labels}
+
+
+DETECTION = Kind("detection", _detection_inputs)
 
 
 def _sequence_to_sequence_inputs(config: Any, batch: int, generator: Generator) -> Inputs:

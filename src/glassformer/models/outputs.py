@@ -78,6 +78,16 @@ class ReconstructionOutput(Output):
 
 
 @dataclass
+class UniversalSegmentationOutput(Output):
+    """Of a set of masks: for each query a class, the last being "nothing", and where it is, on a coarser grid."""
+
+    loss: Float[Tensor, ""] | None = None
+    class_queries_logits: Float[Tensor, "b q n"] | None = None
+    masks_queries_logits: Float[Tensor, "b q y x"] | None = None
+    transformer_decoder_last_hidden_state: Float[Tensor, "b q d"] | None = None
+
+
+@dataclass
 class PreTrainingOutput(Output):
     """Of BERT as it was trained: the masked tokens' logits, and those of whether the second text follows the first."""
 
