@@ -2,10 +2,13 @@
 
 from declaration import Declared
 from declared_decoders import DECODERS
+from declared_detection import DETECTION_MODELS
 from declared_encoder_decoders import ENCODER_DECODERS
 from declared_encoders import ENCODERS
 from declared_segmentation import SEGMENTATION
 from declared_vision import VISION_MODELS
 from declared_vision_descendants import DESCENDANTS
 
-DECLARED: list[Declared] = [*DECODERS, *ENCODERS, *ENCODER_DECODERS, *VISION_MODELS, *DESCENDANTS, *SEGMENTATION]
+DECLARED: list[Declared] = [
+    *DECODERS, *ENCODERS, *ENCODER_DECODERS, *VISION_MODELS, *DESCENDANTS, *SEGMENTATION, *DETECTION_MODELS,
+]  # fmt: skip

@@ -11,11 +11,12 @@ from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
 from glassformer.ops.linear import LINEAR
 from glassformer.parts.attention import Attention
+from glassformer.parts.conditional_attention import ConditionalAttention, PlacedAttention
 from glassformer.parts.latent_attention import LatentAttention
 from glassformer.parts.linear import Linear, TiedLinear
 
 Model = TypeVar("Model", bound=nn.Module)
-ATTENTIONS = Attention | LatentAttention
+ATTENTIONS = Attention | LatentAttention | ConditionalAttention | PlacedAttention
 
 
 def use_kernels(

@@ -1,0 +1,81 @@
+"""Batch normalisation (Ioffe & Szegedy 2015) of channels, as it is after training: an affine map with fixed numbers."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class FrozenBatchNorm(nn.Module):
+    """(x − running_mean) / √(running_var + ε) · weight + bias for each channel, in training too; nothing is learned.
+
+    So detectors hold it, whose batches are too small to measure means and variances of (Carion et al. 2020, appendix
+    A.4). It is linear: `folded` gives the convolution before it and it as one convolution.
+    """
+
+    eps = 1e-5
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def scale_and_shift(self) -> tuple[Float[Tensor, "c"], Float[Tensor, "c"]]:
+        """(s, t) with output = s · x + t."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
+        scale, shift = self.scale_and_shift()
+        return x * scale[:, None, None] + shift[:, None, None]
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[0]}"
+
+
+class NormedConvolution(nn.Module):
+    """norm(convolution(x)), without a bias of its own, padded so that a stride of 1 keeps the size.
+
+    With a frozen norm the two are one convolution, whose weights are formed anew at each call: there are far fewer
+    weights than activations.
+    """
+
+    def __init__(
+        self, channels: int, out_channels: int, size: int, *, stride: int = 1, norm: Any = nn.BatchNorm2d
+    ) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, out_channels, size, stride, size // 2, bias=False)
+        self.norm = norm(out_channels)
+        nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b d rows columns"]:
+        if not isinstance(self.norm, FrozenBatchNorm):
+            return self.norm(self.convolution(x))
+        scale, shift = self.norm.scale_and_shift()
+        layer = self.convolution
+        return F.conv2d(x, layer.weight * scale[:, None, None, None], shift, layer.stride, layer.padding)
+
+
+def thaw_batch_norm(model: nn.Module) -> int:
+    """Let every frozen batch norm measure its batches and learn again, as training from scratch wants; how many.
+
+    In place: a `FrozenBatchNorm` becomes a `torch.nn.BatchNorm2d` with the same tensors under the same names, so what
+    is saved is the same, and in evaluation the outputs are.
+    """
+    count = 0
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, FrozenBatchNorm):
+                live = nn.BatchNorm2d(child.weight.shape[0], eps=child.eps)
+                live.num_batches_tracked = None  # its files hold no count; the average is one with a fixed momentum
+                live.weight, live.bias = nn.Parameter(child.weight.clone()), nn.Parameter(child.bias.clone())
+                live.running_mean, live.running_var = child.running_mean, child.running_var
+                setattr(parent, name, live.train(child.training))
+                count += 1
+    return count
