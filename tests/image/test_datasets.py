@@ -371,3 +371,28 @@ def test_sets_of_the_hub(published: Any):
         load_pictures("hf:none")
     with pytest.raises(ValueError, match="kind='instances' is read from COCO files"):
         load_pictures("hf:boxes", kind="instances")
+
+
+# Scenes
+
+
+def test_scenes_are_drawn_when_they_are_asked_for():
+    from glassformer.image.scenes import Scenes
+
+    pictures = load_pictures("scenes?size=32&train=30&validation=4&seed=5", kind="instances", seed=9)
+    world = Scenes(size=32, seed=5)
+    assert pictures.labels == world.classes
+    assert (len(pictures.train), len(pictures.validation)) == (30, 4)
+    expected = world.batch([11])
+    record = pictures.train[11]
+    assert torch.equal(record.picture, expected.pictures[0])
+    drawn: Any = expected.objects[0]
+    assert torch.equal(only_objects(record).masks, drawn.masks)
+    maps = load_pictures("scenes?size=32&train=30&validation=4&seed=5", kind="semantic")
+    assert maps.labels == ("background", *world.classes)
+    assert maps.train[11].semantic is not None
+    assert torch.equal(maps.train[11].semantic, expected.semantic[0])
+    more = load_pictures("scenes?size=32&train=3000&validation=4&seed=5", kind="semantic")
+    assert torch.equal(more.validation[3].picture, pictures.validation[3].picture)
+    with pytest.raises(ValueError, match="for detection or instances or semantic, not for kind='classification'"):
+        load_pictures("scenes")

@@ -86,6 +86,8 @@ def load_pictures(source: str, kind: str = "classification", *, seed: int = 0) -
     """The pictures that `source` names, with what the `kind` says (`KINDS`).
 
     - "digits": 1,797 handwritten digits of 8 × 8 pixels, which come with scikit-learn (classification);
+    - "scenes": shapes on backgrounds, drawn on the spot (detection, instances, semantic);
+      "?size=64&train=10000&validation=500&most=5&seed=0" are their side, how many there are, and of how many shapes;
     - a folder with a folder for each class, of pictures of any size; or with `train` and `validation` (or `val`,
       `test`) that hold these (classification);
     - a COCO .json (detection; instances by polygons or run lengths); "?pictures=FOLDER" says where the pictures are,
@@ -109,6 +111,8 @@ def load_pictures(source: str, kind: str = "classification", *, seed: int = 0) -
     name, options = options_of(source)
     if name == "digits":
         from glassformer.image.folders import digits as load
+    elif name == "scenes":
+        from glassformer.image.generated import scenes as load
     elif name.startswith("hf:"):
         from glassformer.image.published import from_hub as load
     elif PAIR in name or name.lower().endswith(".csv"):
@@ -118,7 +122,7 @@ def load_pictures(source: str, kind: str = "classification", *, seed: int = 0) -
     elif Path(name).expanduser().is_dir():
         from glassformer.image.folders import folder_of_classes as load
     else:
-        near = did_you_mean(name, ["digits"])
+        near = did_you_mean(name, ["digits", "scenes"])
         raise FileNotFoundError(f"{name!r} is neither pictures by name nor a folder, .json or .csv here{near}")
     return load(name, kind, options, seed)
 

@@ -57,6 +57,12 @@ def read_clip(path: str | os.PathLike[str], frames: int | None = None) -> UInt8[
     return torch.stack(pictures)
 
 
+def clip_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Rows and columns as they are stored, from the file's first bytes alone; raises as `read_clip` does."""
+    with _opened(path) as (_, stream):
+        return stream.height, stream.width
+
+
 def write_clip(path: str | os.PathLike[str], clip: Tensor, *, rate: float = 8) -> None:
     """Write (t, 3, y, x) pixels, uint8 or float in [0, 1], `rate` frames to a second; whole or not at all.
 
