@@ -175,7 +175,8 @@ class MuonConfig(OptimizerConfig):
     eps: float = 1e-8
 
     def build(self, groups: "Groups") -> list[Optimizer]:
-        hidden, rest = groups.split(lambda name: "blocks" in name.split("."))
+        # A convolution is no matrix: AdamW moves it.
+        hidden, rest = groups.split(lambda name: "blocks" in name.split(".") and groups.named[name].ndim == 2)
         built: list[Optimizer] = []
         if hidden:
             built.append(Muon(hidden, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay))
