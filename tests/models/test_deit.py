@@ -77,6 +77,17 @@ def test_each_head_learns_from_its_own_labels() -> None:
     close(alone, model(pictures, labels=labels, teacher_labels=labels).loss, 1e-6, "without a teacher")
 
 
+def test_a_teacher_s_certainty_is_its_label_and_its_doubts_draw_the_logits_towards_them() -> None:
+    model, pictures, labels = taught(), torch.randn(4, 3, 24, 24), torch.tensor([0, 3, 1, 4])
+    hard, sure = torch.tensor([2, 3, 0, 1]), torch.nn.functional.one_hot(torch.tensor([2, 3, 0, 1]), 5).float()
+    loss = model(pictures, labels=labels, teacher_labels=sure).loss
+    close(loss, model(pictures, labels=labels, teacher_labels=hard).loss, 1e-6, "of a sure teacher")
+    doubts = torch.randn(4, 5).softmax(-1)
+    out = model(pictures, labels=labels, teacher_labels=doubts)
+    (pull,) = torch.autograd.grad(out.loss, out.distillation_logits)
+    close(pull, (out.distillation_logits.softmax(-1) - doubts) / 8, 1e-5, "half of the mean of p − q")
+
+
 @pytest.mark.usefixtures("no_shape_checks")
 def test_what_it_cannot_read_is_said() -> None:
     pictures = torch.zeros(2, 3, 24, 24)
@@ -84,6 +95,8 @@ def test_what_it_cannot_read_is_said() -> None:
         taught()(torch.zeros(2, 3, 24, 25))
     with pytest.raises(ValueError, match="teacher_labels holds 5 at"):
         taught()(pictures, labels=torch.zeros(2).long(), teacher_labels=torch.tensor([0, 5]))
+    with pytest.raises(ValueError, match=r"teacher_labels have shape \(2, 4\); expected \(2, 5\), a probability"):
+        taught()(pictures, labels=torch.zeros(2).long(), teacher_labels=torch.zeros(2, 4))
     with pytest.raises(ValueError, match="teacher_labels are given without labels"):
         taught()(pictures, teacher_labels=torch.zeros(2).long())
     with pytest.raises(ValueError, match="patch_size=7 does not divide image_size=24"):

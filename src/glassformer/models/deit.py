@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -134,12 +135,18 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
     ) -> DistillationOutput:
         """Logits (b, n) of both heads and their mean; with `labels` (b,) the loss too.
 
-        `teacher_labels` (b,) are the classes that the teacher decides for (its hard labels); without them the second
+        `teacher_labels` (b,) are the classes that the teacher decides for (its hard labels), or floats (b, n), the
+        probabilities that it gives (equation 2 with τ = 1, but for the teacher's own entropy). Without them the second
         head learns from `labels` too, as where no teacher is at hand. −100 counts in neither.
         """
         shape, n = tuple(pixel_values.shape[:1]), self.config.num_classes
         check_labels(labels, shape, n)
-        check_labels(teacher_labels, shape, n, name="teacher_labels")
+        if teacher_labels is not None and teacher_labels.is_floating_point():
+            if teacher_labels.shape != (*shape, n):
+                raise ValueError(f"teacher_labels have shape {tuple(teacher_labels.shape)}; expected {(*shape, n)}, a "
+                                 "probability for each class")  # fmt: skip
+        else:
+            check_labels(teacher_labels, shape, n, name="teacher_labels")
         if teacher_labels is not None and labels is None:
             raise ValueError("teacher_labels are given without labels; the loss is of both")
         hidden = self.encoder(pixel_values).last_hidden_state
@@ -148,7 +155,8 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
         loss = None
         if labels is not None:
             told = labels if teacher_labels is None else teacher_labels
-            loss = (mean_cross_entropy(of_class, labels) + mean_cross_entropy(of_teacher, told)) / 2
+            learn = F.cross_entropy if told.is_floating_point() else mean_cross_entropy
+            loss = (mean_cross_entropy(of_class, labels) + learn(of_teacher, told)) / 2
         return DistillationOutput(loss, (of_class + of_teacher) / 2, of_class, of_teacher)
 
 

@@ -16,10 +16,15 @@ A new one is a `Task` and a `Validation` in a file here, and a row in `TASKS`; `
 
 from glassformer.training.tasks.classification import Classification
 from glassformer.training.tasks.denoising import Denoising
+from glassformer.training.tasks.detection import Detection
+from glassformer.training.tasks.distillation import Distillation
 from glassformer.training.tasks.image_classification import ImageClassification
 from glassformer.training.tasks.language_model import LanguageModelling
+from glassformer.training.tasks.mask_segmentation import MaskSegmentation
 from glassformer.training.tasks.masked_lm import MaskedLanguageModelling
 from glassformer.training.tasks.question_answering import QuestionAnswering
+from glassformer.training.tasks.reconstruction import Reconstruction
+from glassformer.training.tasks.semantic_segmentation import SemanticSegmentation
 from glassformer.training.tasks.tagging import Tagging
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 from glassformer.training.tasks.translation import Translation
@@ -33,6 +38,11 @@ TASKS: dict[str, type[Task]] = {
     "denoising": Denoising,
     "translation": Translation,
     "image_classification": ImageClassification,
+    "semantic_segmentation": SemanticSegmentation,
+    "mask_segmentation": MaskSegmentation,
+    "detection": Detection,
+    "reconstruction": Reconstruction,
+    "distillation": Distillation,
 }
 """[task] name -> its settings and what they do."""
 

@@ -1,0 +1,116 @@
+"""A student that learns from a teacher beside the labels (Touvron et al. 2021, "DeiT", section 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from glassformer.checkpoints.hub import resolve
+from glassformer.image.processor import ImageProcessor, load_image_processor
+from glassformer.models.catalog import from_pretrained
+from glassformer.training.batches import Batch, Loader
+from glassformer.training.data import Pictures
+from glassformer.training.readers import Readers
+from glassformer.training.tasks.heads import head_of
+from glassformer.training.tasks.image_classification import ImageClassification
+from glassformer.training.tasks.task import Prepared, Task
+
+if TYPE_CHECKING:
+    from glassformer.training.recipe import Recipe
+
+LABELS = ("hard", "soft")
+
+
+class Taught:
+    """Batches to which the teacher's opinion of the same pictures, turned and shifted alike, is added."""
+
+    def __init__(self, batches: Loader, teacher: Any, order: Sequence[int], *, soft: bool) -> None:
+        self.batches, self.teacher, self.soft = batches, teacher.eval(), soft
+        self.order = torch.tensor(order)  # of its classes, as the student has them
+
+    def __next__(self) -> Batch:
+        batch = next(self.batches)
+        return replace(batch, inputs={**batch.inputs, "teacher_labels": self.opinion(batch.inputs["pixel_values"])})
+
+    @torch.no_grad()
+    def opinion(self, pixels: Tensor) -> Tensor:
+        """Probabilities (b, n), or the classes (b,) that it decides for."""
+        device = next(self.teacher.parameters()).device
+        logits = self.teacher(pixels.to(device)).logits.float().cpu()[:, self.order]
+        return logits.softmax(-1) if self.soft else logits.argmax(-1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the batches."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the state was taken."""
+        self.batches.load_state_dict(state)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(Task):
+    """A DeiT learns the classes of pictures from their labels by one head, and from a teacher by the other.
+
+    teacher   a folder, a run folder's model/, or a hub id of a classifier that sees pictures as the student does; none:
+              both heads learn from the labels, as for the student alone
+    labels    "hard", the class that the teacher decides for (equation 3), or "soft", its probabilities
+    """
+
+    teacher: str | None = None
+    labels: str = "hard"
+
+    data: ClassVar[type] = Pictures
+    reads: ClassVar[tuple[str, ...]] = ("processor",)
+    unit: ClassVar[str] = "pictures"
+    metric: ClassVar[str] = "accuracy"
+    found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise ValueError(f"labels={self.labels!r} is no kind of a teacher's labels; expected 'hard' or 'soft'")
+
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
+        prepared = ImageClassification().prepare(recipe, readers)
+        if self.teacher is None:
+            return prepared
+        folder = self.folder(self.teacher)
+        teacher, names = from_pretrained(folder), prepared.settings["labels"]
+        known = teacher.config.labels or ()
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"[task] teacher {self.teacher!r} does not know the class {unknown[0]!r}")
+        assert prepared.readers.processor is not None
+        check_eyes(load_image_processor(folder), prepared.readers.processor, self.teacher)
+        order = [known.index(name) for name in names]
+        batches = Taught(prepared.batches, teacher, order, soft=self.labels == "soft")
+        return replace(prepared, batches=batches)
+
+    @staticmethod
+    def folder(teacher: str) -> Path:
+        """Where the teacher lies. FileNotFoundError, saying how to make it, where it is a run of ours that is not."""
+        parts = Path(teacher).parts
+        if len(parts) > 2 and parts[-3] == "runs" and parts[-1] == "model" and not Path(teacher).is_dir():
+            made = f"'glassformer train {parts[-2]}' makes it"
+            raise FileNotFoundError(f"[task] teacher is {teacher!r}, which is not there; {made}")
+        return resolve(teacher)
+
+    def build(self, config: Any) -> Any:
+        return head_of(config, "distilled_image_classification")
+
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
+        """Not known: the teacher looks too."""
+
+    def next_command(self, folder: Path) -> str:
+        return f"glassformer predict --model {folder} PICTURE.png"
+
+
+def check_eyes(teachers: ImageProcessor, students: ImageProcessor, name: str) -> None:
+    """Raise ValueError where the teacher is used to pixels of another size or scale than the student gets."""
+    for what in ("size", "crop", "scale", "shift", "mean", "std"):
+        theirs, ours = getattr(teachers, what), getattr(students, what)
+        if theirs != ours:
+            raise ValueError(f"[task] teacher {name!r} sees pictures with {what}={theirs}, the student with {ours}; "
+                             "they look at the same pixels, so both must be prepared alike")  # fmt: skip
