@@ -26,6 +26,7 @@ import os
 
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,9 @@ from glassformer.by_hand.parts.activation import gelu, gelu_tanh, relu
 from glassformer.by_hand.parts.attention import Attention
 from glassformer.by_hand.parts.feed_forward import FeedForward
 from glassformer.tracing import compare, differences, record, side_by_side
+
+plt.rcParams.update({"figure.dpi": 72, "font.size": 10})
+torch.manual_seed(0)
 
 
 def tensor(x: np.ndarray) -> torch.Tensor:
@@ -199,6 +203,18 @@ with torch.no_grad():
 shown = {"visible to": (~hidden).int(), "by hand": causal[0, 0], "torch, True = hidden": seen[0]}
 print(side_by_side(shown, decimals=2))
 print(differences({"by hand": causal[0, 0], "torch": seen[0]}))
+
+words = ("the", "cat", "sat", "down")
+figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.9), layout="constrained", sharey=True)
+for ax, name, weights in zip(axes, ("everything visible", "causal"), (W, causal[0, 0]), strict=True):
+    image = ax.imshow(weights, cmap="cividis", vmin=0, vmax=1)
+    ax.set(title=name, xlabel="looks at", xticks=range(4), xticklabels=words, yticks=range(4), yticklabels=words)
+    for i, j in np.ndindex(4, 4):
+        ax.text(
+            j, i, f"{weights[i, j]:.2f}", ha="center", va="center", color="black" if weights[i, j] > 0.5 else "white"
+        )
+figure.colorbar(image, ax=axes, label="weight")
+plt.show()
 
 # %% [markdown]
 # ## 4. Four heads

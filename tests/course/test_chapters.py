@@ -17,6 +17,11 @@ def test_the_chapters_of_lets_build_gpt_are_there() -> None:
     assert {"bigram_model", "basic_self_attention", "gpt"} <= {path.stem for path in CHAPTERS}
 
 
+def test_the_chapters_of_under_the_hood_are_there_in_their_order() -> None:
+    found = [path.stem.removeprefix("transformer_") for path in CHAPTERS if path.parent.name == "00-under-the-hood"]
+    assert found == ["architecture_explained", "libraries_explained", "practical_comparison"]
+
+
 @each_chapter
 def test_notebook_is_the_chapter_with_outputs(chapter: Path) -> None:
     committed = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
