@@ -62,20 +62,34 @@ class NormedConvolution(nn.Module):
         return F.conv2d(x, layer.weight * scale[:, None, None, None], shift, layer.stride, layer.padding)
 
 
+class BatchNorm(nn.Module):
+    """The same map while it is learned: by each batch's means and variances, whose running averages evaluation takes.
+
+    As `torch.nn.BatchNorm2d`, but for the count of batches, which frozen norms have no place for.
+    """
+
+    def __init__(self, of: FrozenBatchNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(of.weight.clone()), nn.Parameter(of.bias.clone())
+        self.eps, self.momentum = of.eps, 0.1
+        self.register_buffer("running_mean", of.running_mean.clone())
+        self.register_buffer("running_var", of.running_var.clone())
+
+    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
+        average: Any = (self.running_mean, self.running_var)
+        return F.batch_norm(x, *average, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+
 def thaw_batch_norm(model: nn.Module) -> int:
     """Let every frozen batch norm measure its batches and learn again, as training from scratch wants; how many.
 
-    In place: a `FrozenBatchNorm` becomes a `torch.nn.BatchNorm2d` with the same tensors under the same names, so what
-    is saved is the same, and in evaluation the outputs are.
+    In place: a `FrozenBatchNorm` becomes a `BatchNorm` whose tensors have the same names, so that what is saved opens
+    as before, and in evaluation gives the same.
     """
     count = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, FrozenBatchNorm):
-                live = nn.BatchNorm2d(child.weight.shape[0], eps=child.eps)
-                live.num_batches_tracked = None  # its files hold no count; the average is one with a fixed momentum
-                live.weight, live.bias = nn.Parameter(child.weight.clone()), nn.Parameter(child.bias.clone())
-                live.running_mean, live.running_var = child.running_mean, child.running_var
-                setattr(parent, name, live.train(child.training))
+                setattr(parent, name, BatchNorm(child).train(child.training))
                 count += 1
     return count

@@ -151,7 +151,8 @@ def table_of(settings: Any, choices: Choices) -> dict[str, Any]:
         value = getattr(settings, field.name)
         if is_dataclass(value):
             names = {made: name for options in choices.values() for name, made in options.items()}
-            named = {"name": names[type(value)]} if type(value) in names else {}
+            picked = type(value) in names and hints[field.name] is not type(value)  # else nothing is to be picked
+            named = {"name": names[type(value)]} if picked else {}
             value = named | table_of(value, choices)
         elif value is None:
             value = NONE

@@ -1,0 +1,239 @@
+"""Objects in pictures, a class and a box each (Carion et al. 2020, "End-to-End Object Detection with Transformers")."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassformer.image.datasets import Record, Records
+from glassformer.image.draw import draw_boxes, draw_sheet
+from glassformer.image.objects import Objects
+from glassformer.image.postprocess import Detections, sigmoid_detections, softmax_detections
+from glassformer.image.processor import ImageProcessor
+from glassformer.metrics.coco_ap import coco_ap
+from glassformer.models.set_loss import OneClass, Targets
+from glassformer.parts.batch_norm import thaw_batch_norm
+from glassformer.training.batches import Batch, cut
+from glassformer.training.data import Augmentation, Pictures
+from glassformer.training.places import learn_at_places
+from glassformer.training.readers import Readers
+from glassformer.training.tasks.heads import head_of
+from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of
+from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+
+if TYPE_CHECKING:
+    from glassformer.training.recipe import Recipe
+
+SHOWN = 24  # pictures on the sheet of predictions
+SURE = 0.4  # what is drawn there
+
+
+class Found(Validation):
+    """Pictures, and what the model finds in them; in the end a table of classes and a sheet too.
+
+    Between two measures it tells `match_changes`: the share of objects that are now given to another query than the
+    time before (Li et al. 2022, "DN-DETR", equation 6), among those of the first pictures.
+    """
+
+    more_in_the_end = True
+
+    def __init__(self, pictures: Seen, labels: tuple[str, ...], *, batch_size: int) -> None:
+        self.pictures, self.labels = pictures, labels
+        self.numbers = cut(np.arange(len(pictures)), batch_size)
+        self.matched: Tensor | None = None
+
+    def batches(self) -> Iterable[Batch]:
+        return (detected(self.pictures.some(numbers), self.pictures.processor) for numbers in self.numbers)
+
+    def keep(self, batch: Batch, output: Any) -> Any:
+        """Logits and boxes, and what they were to be."""
+        return output.logits.float(), output.pred_boxes.float(), batch.inputs["labels"]
+
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+        found = [one for logits, boxes, _ in kept for one in detections(model, logits, boxes)]
+        there = [relative(label) for _, _, labels in kept for label in labels]
+        metrics = precision(found, there)
+        if final:
+            sheet = self.drawn(found, there, metrics["ap50"])
+            table = table_of_classes(found, there, self.labels)
+            return Measured(metrics=metrics, examples=(table,), pictures={"predictions.png": sheet})
+        matched = torch.cat([matches(model, *some) for some in kept])
+        if self.matched is not None and len(self.matched) == len(matched):
+            metrics["match_changes"] = (self.matched != matched).float().mean().item()
+        self.matched = matched
+        return Measured(metrics=metrics)
+
+    def drawn(self, found: Sequence[Detections], there: Sequence[Objects], ap50: float) -> Tensor:
+        """The first pictures, with what was found in them."""
+        cells, said = [], []
+        for i, (one, objects) in enumerate(islice(zip(found, there, strict=True), SHOWN)):
+            picture = self.pictures[i].picture
+            scale = torch.tensor([picture.shape[2], picture.shape[1]] * 2)
+            sure = one.scores >= SURE
+            cells.append(draw_boxes(picture, one.boxes[sure] * scale, one.classes[sure], labels=self.labels,
+                                    scores=one.scores[sure]))  # fmt: skip
+            said.append(f"{int(sure.sum())} found, {len(objects)} there")
+        title = (
+            f"what is found with {SURE} or more, in the first {len(cells)} of {len(found):,} pictures: AP50 {ap50:.3f}"
+        )
+        return draw_sheet(cells, said, title=title, columns=6, cell=240)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(Task):
+    """A detector learns where things are and what; the baseline gives each picture the objects of another one.
+
+    learn_norms   the backbone's batch norms measure their batches and learn, as training from scratch wants; they are
+                  frozen again in what is saved
+    place_weight  of the loss of every place of the picture, beside the queries' (see `training.places`); 0: none
+    """
+
+    learn_norms: bool = False
+    place_weight: float = 0.0
+
+    data: ClassVar[type] = Pictures
+    reads: ClassVar[tuple[str, ...]] = ("processor",)
+    unit: ClassVar[str] = "pictures"
+    metric: ClassVar[str] = "ap"
+    found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
+
+    def __post_init__(self) -> None:
+        if self.place_weight < 0:
+            raise ValueError(f"place_weight={self.place_weight} would unlearn; expected 0 or more")
+
+    def check(self, recipe: "Recipe") -> None:
+        augment = recipe.pictures.augment
+        if augment != Augmentation(flip=augment.flip):
+            raise ValueError("[data.augment] of boxes knows flip alone; shift, rotate and scale move what they frame")
+
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
+        pictures, processor = pictures_of(recipe, "detection"), processor_of(recipe, readers)
+        labels = classes_of(recipe, pictures)
+        number = [labels.index(label) for label in pictures.labels]
+        train, validation, test = (
+            Seen(fitted(part, number, processor), processor)
+            for part in (pictures.train, pictures.validation, pictures.test)
+        )
+        flip = recipe.pictures.augment.flip
+
+        def make(records: list[Record], random: np.random.Generator) -> Batch:
+            mirrored = random.random(len(records)) < flip
+            return detected(
+                [flipped(one) if turn else one for one, turn in zip(records, mirrored, strict=True)], processor
+            )
+
+        size = recipe.evaluation.batch_size
+        return Prepared(
+            readers=Readers(processor=processor),
+            batches=loader_of(recipe, train, make),
+            validation=Found(validation, labels, batch_size=size),
+            data=f"{pictures}, of {len(labels)} classes",
+            settings={"labels": labels, "num_classes": len(labels)},
+            baseline=unseen(train, validation),
+            test=Found(test, labels, batch_size=size) if len(test) else None,
+            test_baseline=unseen(train, test) if len(test) else {},
+        )
+
+    def build(self, config: Any) -> Any:
+        model = head_of(config, "object_detection")
+        if self.learn_norms:
+            thaw_batch_norm(model)
+        if self.place_weight:
+            learn_at_places(model, self.place_weight)
+        return model
+
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
+        """Not known of every backbone."""
+
+    def next_command(self, folder: Path) -> str:
+        return f"glassformer predict --model {folder} PICTURE.png"
+
+
+def fitted(records: Records[Any, Record], numbers: Sequence[int], processor: ImageProcessor) -> Records[Any, Record]:
+    """Records at the model's size, boxes too, whose class i is called `numbers[i]`, as the model has it."""
+
+    def read(entry: Any) -> Record:
+        record = records.read(entry)
+        assert record.objects is not None
+        picture = processor.resized(record.picture)
+        scale = torch.tensor([picture.shape[i] / record.picture.shape[i] for i in (2, 1, 2, 1)])
+        classes = torch.tensor(numbers, dtype=torch.long)[record.objects.classes]
+        return replace(record, picture=picture, objects=Objects(classes=classes, boxes=record.objects.boxes * scale))
+
+    return Records(records.entries, read)
+
+
+def flipped(record: Record) -> Record:
+    """The mirror image."""
+    assert record.objects is not None
+    x0, y0, x1, y1 = record.objects.boxes.unbind(1)
+    width = record.picture.shape[2]
+    boxes = torch.stack([width - x1, y0, width - x0, y1], dim=1)
+    return replace(record, picture=record.picture.flip(2), objects=replace(record.objects, boxes=boxes))
+
+
+def detected(records: Sequence[Record], processor: ImageProcessor) -> Batch:
+    """The batch of some records at the model's size; a mask of pixels only where some are padding."""
+    objects = [one.objects for one in records if one.objects is not None]
+    inputs = processor([one.picture for one in records], objects=objects)
+    if "pixel_mask" in inputs and inputs["pixel_mask"].all():
+        del inputs["pixel_mask"]
+    return Batch(inputs=inputs, target="labels", units=len(records))
+
+
+def relative(label: dict[str, Tensor]) -> Objects:
+    """What is asked of a picture, its boxes' corners in parts of the picture."""
+    centre, extent = label["boxes"].split(2, dim=1)
+    return Objects(classes=label["class_labels"], boxes=torch.cat([centre - extent / 2, centre + extent / 2], dim=1))
+
+
+def detections(model: Any, logits: Tensor, boxes: Tensor) -> list[Detections]:
+    """All that a detector says of some pictures, sure or not, corners in parts of the picture."""
+    read = softmax_detections if isinstance(model.criterion.classes, OneClass) else sigmoid_detections
+    return read(logits, boxes, [(1, 1)] * len(logits), threshold=0.0)
+
+
+def matches(model: Any, logits: Tensor, boxes: Tensor, labels: Sequence[dict[str, Tensor]]) -> Tensor:
+    """The query to which each object of some pictures is given; −1 where there are more objects than queries."""
+    targets = Targets.of(labels, len(logits), model.config.num_classes, boxes)
+    query, which = model.criterion.match(logits, boxes, targets)
+    return torch.full((len(targets.classes),), -1).index_put((which,), query)
+
+
+def precision(found: Sequence[Detections], there: Sequence[Objects]) -> dict[str, float]:
+    """AP, AP50 and AP75 of all classes."""
+    measured = coco_ap([vars(one) for one in found], [vars(one) for one in there])
+    return {name: measured[name] for name in ("ap", "ap50", "ap75")}
+
+
+def table_of_classes(found: Sequence[Detections], there: Sequence[Objects], labels: Sequence[str]) -> str:
+    """The same of each class that is there, and how often it is, as lines of text."""
+    wide = max(map(len, labels))
+    lines = [f"{'':{wide}}     AP   AP50   AP75  objects"]
+    for number, name in enumerate(labels):
+        count = sum(int((one.classes == number).sum()) for one in there)
+        if count:
+            some = [[_of(one, number) for one in each] for each in (found, there)]
+            measured = coco_ap(*some)
+            values = "".join(f"{measured[key]:7.3f}" for key in ("ap", "ap50", "ap75"))
+            lines.append(f"{name:{wide}}{values}  {count:7,}")
+    return "\n".join(lines)
+
+
+def _of(one: Any, number: int) -> dict[str, Tensor]:
+    of_it = one.classes == number
+    return {name: value[of_it] for name, value in vars(one).items() if isinstance(value, Tensor)}
+
+
+def unseen(train: Seen, pictures: Seen, most: int = 500) -> dict[str, float]:
+    """What is reached without looking: each picture is said to hold what another one does, of those to learn from."""
+    count = min(len(pictures), len(train), most)
+    guesses, there = ([one for one in part.some(range(count)) if one.objects is not None] for part in (train, pictures))
+    found = [Detections(scores=torch.ones(len(one.objects)), classes=one.objects.classes, boxes=one.objects.boxes)
+             for one in guesses if one.objects is not None]  # fmt: skip
+    return precision(found, [one.objects for one in there if one.objects is not None])
