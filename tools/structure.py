@@ -1,7 +1,7 @@
 """Write STRUCTURE.md, the table of hops: `python tools/structure.py` (or `--check`, which fails where it is stale).
 
 Nothing is typed here twice: concepts are the files of the library, their sentences are the files' docstrings, and a
-chapter or an exercise belongs to the concepts that it imports or names by their path.
+chapter or an exercise belongs to the concepts that it imports, from the library or by hand, or names by their path.
 """
 
 import ast
@@ -41,8 +41,9 @@ def render(root: Path = ROOT) -> str:
     source = root / "src" / PACKAGE
     everything = [module for module in house.modules(source) if module.tree.body]
     library = [module for module in everything if module.room != "by_hand"]
-    by_hand = {partner(module, library): module for module in everything if module.room == "by_hand"}
-    lessons = {path: concepts_of(path, library) for path in lessons_of(root)}
+    twins = {module.path: partner(module, library) for module in everything if module.room == "by_hand"}
+    by_hand = {twins[module.path]: module for module in everything if module.room == "by_hand"}
+    lessons = {path: {twins.get(c, c) for c in concepts_of(path, everything)} for path in lessons_of(root)}
     page = [HEAD]
     rooms = {room: [m for m in library if m.room == room and m.path.name != "__init__.py"] for room in house.LEVEL}
     elsewhere = [m for m in library if m.path in by_hand and m.room not in ROOMS_OF_CONCEPTS]
@@ -67,19 +68,19 @@ def lessons_of(root: Path) -> list[Path]:
     return [path for path in sorted((root / "course").rglob("*.py")) if "solutions" not in path.parts]
 
 
-def concepts_of(lesson: Path, library: list[Module]) -> set[Path]:
-    """The files of the library that a lesson imports from, or names as `parts/attention.py`."""
+def concepts_of(lesson: Path, everything: list[Module]) -> set[Path]:
+    """The files that a lesson imports from, or names as `parts/attention.py`."""
     text = lesson.read_text("utf-8")
     imported = Module(Path("lesson.py"), text).imports
-    homes = {home for name in imported if name.room is not None for home in homes_of(name.name, library)}
-    return homes | {module.path for module in library if f"{module.path.as_posix()}`" in text}
+    homes = {home for name in imported if name.room is not None for home in homes_of(name.name, everything)}
+    return homes | {module.path for module in everything if f"{module.path.as_posix()}`" in text}
 
 
-def homes_of(name: str, library: list[Module]) -> list[Path]:
+def homes_of(name: str, everything: list[Module]) -> list[Path]:
     """The file that is `name`, or that defines it where a package only passes it on."""
-    exact = [module.path for module in library if module.name == name]
+    exact = [module.path for module in everything if module.name == name]
     package, _, last = name.rpartition(".")
-    inside = [m for m in library if m.name == package or m.name.startswith(f"{package}.")]
+    inside = [m for m in everything if m.name == package or m.name.startswith(f"{package}.")]
     return exact or [module.path for module in inside if last in defined_names(module)]
 
 
@@ -95,7 +96,7 @@ def defined_names(module: Module) -> set[str]:
     return names
 
 
-def hop(module: Module, by_hand: Module | None, lessons: dict[Path, set[Path]], root: Path) -> str:
+def hop(module: Module, by_hand: Module | None, lessons: dict[Path, set[Path | None]], root: Path) -> str:
     """One row of the table."""
     base = Path("src") / PACKAGE
     name = module.path.parent.name if module.path.name == "__init__.py" else module.path.stem

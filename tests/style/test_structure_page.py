@@ -34,10 +34,11 @@ def test_a_concept_is_found_with_its_twin_its_chapter_and_its_exercise(tmp_path:
             f"{package}/parts/norm.py": "'''Norms.'''\nclass LayerNorm: ...",
             f"{package}/generation/__init__.py": "'''Text.'''",
             f"{package}/training/optimizers.py": "'''Steps.'''",
-            f"{package}/by_hand/parts/linear.py": "'''By hand.'''",
+            f"{package}/by_hand/parts/linear.py": "'''By hand.'''\nclass Linear: ...",
             f"{package}/by_hand/generation.py": "'''By hand.'''",
             f"{package}/by_hand/optimizers.py": "'''By hand.'''",
             "course/a/layers.py": "# %%\nfrom glassformer.parts import Linear",
+            "course/a/numpy.py": "# %%\nfrom glassformer.by_hand.parts.linear import Linear",
             "course/a/exercises/linear.py": "# see `parts/linear.py`",
             "course/a/solutions/linear.py": "from glassformer.parts import Linear",
         },
@@ -45,7 +46,8 @@ def test_a_concept_is_found_with_its_twin_its_chapter_and_its_exercise(tmp_path:
     rows = structure.render(tmp_path).splitlines()
     assert (
         "| **linear**: y = x W, or \\| so. | [parts/linear.py](src/glassformer/parts/linear.py) "
-        "| [parts/linear.py](src/glassformer/by_hand/parts/linear.py) | [a/layers.py](course/a/layers.py) "
+        "| [parts/linear.py](src/glassformer/by_hand/parts/linear.py) "
+        "| [a/layers.py](course/a/layers.py), [a/numpy.py](course/a/numpy.py) "
         "| [exercises/linear.py](course/a/exercises/linear.py) |"
     ) in rows
     assert "| **norm**: Norms. | [parts/norm.py](src/glassformer/parts/norm.py) | — | — | — |" in rows
