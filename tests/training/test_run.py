@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from same_run import StopAfter, assert_same_run, last_tensors
 
-from glassformer.checkpoints.files import read_tensors
 from glassformer.models.catalog import from_pretrained
 from glassformer.text import load_tokenizer
 from glassformer.training import Recipe, Run, is_run, load_recipe, load_run, read_metrics, train
@@ -22,33 +22,6 @@ from glassformer.training.events import Ended, Evaluated, Event, Progressed, Sav
 from glassformer.training.folder import locked
 
 Tiny = Callable[..., Recipe]
-
-
-def last_tensors(folder: Path, step: int) -> dict[str, torch.Tensor]:
-    """Everything in the checkpoint of a step: weights, optimizer, generators."""
-    path = folder / "checkpoints" / f"step-{step:06d}"
-    return {f"{name}/{key}": tensor for name in ("model", "training")
-            for key, tensor in read_tensors(path / f"{name}.safetensors").items()}  # fmt: skip
-
-
-def assert_same_run(a: Path, b: Path, step: int) -> None:
-    ours, theirs = last_tensors(a, step), last_tensors(b, step)
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert tensor.equal(theirs[name]), name
-    losses = [[(r["step"], r.get("loss"), r.get("validation_loss")) for r in read_metrics(run)] for run in (a, b)]
-    assert losses[0] == losses[1]
-
-
-class StopAfter:
-    """A listener that sends this process a signal after some steps."""
-
-    def __init__(self, steps: int, number: int = signal.SIGTERM) -> None:
-        self.steps, self.number = steps, number
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Progressed) and event.step == self.steps:
-            os.kill(os.getpid(), self.number)
 
 
 def test_a_run_leaves_all_that_it_promises(tiny: Tiny, tmp_path: Path) -> None:

@@ -59,9 +59,7 @@ def test_the_best_sentence_shares_the_rarest_words_with_the_question() -> None:
         return {"question": question, "context": context, "answers": [{"text": answer, "start": 0}]}
 
     examples = [
-        example(
-            "What does the owl eat?", "Cat and dog eat. The owl does hunt. What is it?", "The owl does hunt."
-        ),
+        example("What does the owl eat?", "Cat and dog eat. The owl does hunt. What is it?", "The owl does hunt."),
         example("What does the dog see?", "The dog and the cat eat. What does it see?\nNothing", "What does it see?"),
     ]
     assert best_sentence(examples) == {"exact_match": 1.0, "f1": 1.0}

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "Train",
     "eval": "Eval",
     "generate": "Generate",
+    "predict": "Predict",
     "doctor": "Doctor",
     "convert": "Convert",
     "bench": "Bench",

@@ -17,15 +17,18 @@ class Eval:
     """How good a model is: what it is for decides what is measured.
 
     Decoders: loss, perplexity, bits per byte of a text. Classifiers: accuracy, F1. Taggers: F1 of entities. Question
-    answering: exact match, F1. Encoder-decoders: exact match, BLEU, ROUGE of what they write.
+    answering: exact match, F1. Encoder-decoders: exact match, BLEU, ROUGE of what they write. Classifiers of pictures:
+    accuracy, also among the first five, F1.
     """
 
     model: str
     """a run folder, a Hugging Face folder, or a hub id"""
     data: str | None = None
-    """a text or examples (a name, a file; columns as in 'a.csv?text=body&label=stars'); a run's own if not given"""
+    """a text or examples (a name, a file; columns as in 'a.csv?text=body&label=stars'), or pictures (digits, a folder
+    with a folder for each class, hf:NAME); a run's own if not given"""
     split: str | None = None
-    """validation, train or all; if not given all of a file of examples, else validation (of a text the last tenth)"""
+    """validation, train or all; if not given all of a file of examples or of a folder of classes, else validation (of a
+    text the last tenth)"""
     context: int | None = None
     """tokens in a row; the run's, or as many as the model has positions, if not given"""
     stride: int | None = None
@@ -51,6 +54,7 @@ OF_TASK = {
     "classification": (),
     "tagging": (),
     "question_answering": ("context", "stride"),
+    "image_classification": (),
     "translation": ("num_beams", "max_new_tokens", "prefix"),
 }
 """Options that have a meaning for some tasks alone."""
@@ -88,6 +92,8 @@ def measure(opened: "Opened", options: Eval) -> dict[str, Any]:
     task = task_of(opened.model)
     others = {name for names in OF_TASK.values() for name in names} - set(OF_TASK[task])
     refuse(options, f"{type(opened.model).__name__} is for {task}", *sorted(others))
+    if task == "image_classification":
+        return measure_pictures(opened, options)
     return measure_text(opened, options) if task == "language_model" else measure_examples(opened, options, task)
 
 
@@ -159,6 +165,52 @@ def measure_examples(opened: "Opened", options: Eval, task: str) -> dict[str, An
     }  # fmt: skip
 
 
+def measure_pictures(opened: "Opened", options: Eval) -> dict[str, Any]:
+    """The metrics of a classifier of pictures."""
+    from glassformer.metrics import judge
+    from glassformer.prediction import predict_image_classes
+    from glassformer.prediction.pictures import class_names
+
+    if options.data is None:
+        raise ValueError(f"--data is not given; {type(opened.model).__name__} is measured on pictures with their "
+                         "classes: a folder with a folder for each, say")  # fmt: skip
+    records, labels, split = pictures_of(options.data, options.split)
+    names, processor = class_names(opened.model.config), opened.processor()
+    rankings: list[tuple[str, ...]] = []
+    there = []
+    check_labels(options.data, [{"label": label} for label in labels], names)
+    for start in shown(range(0, len(records), options.batch_size)):
+        some = [part[i] for part, i in records[start : start + options.batch_size]]
+        found = predict_image_classes(opened.model, processor, [record.picture for record in some], top=None)
+        rankings += [each.labels for each in found]
+        there += [{"label": labels[record.label]} for record in some]
+    metrics = ("accuracy", "top_5", "f1") if len(names) > 5 else ("accuracy", "f1")
+    return {
+        **judge("image_classification", rankings, there, metrics),
+        "pictures": len(records), "data": options.data, "split": split,
+    }  # fmt: skip
+
+
+def pictures_of(data: str, split: str | None) -> "tuple[list[tuple[Any, int]], tuple[str, ...], str]":
+    """Where the pictures of a split are to be read, the names of their classes, and the split's.
+
+    It is all of a folder without parts, else the validation, where none is asked for.
+    """
+    from pathlib import Path
+
+    from glassformer.image.datasets import load_pictures
+    from glassformer.image.folders import PARTS
+    from glassformer.text.examples import options_of
+
+    path, choices = options_of(data)
+    folder = Path(path).expanduser()
+    in_parts = "validation" in choices or any((folder / name).is_dir() for name in PARTS["train"])
+    split = split or ("all" if folder.is_dir() and not in_parts else "validation")
+    found = load_pictures(data)
+    parts = {"train": [found.train], "validation": [found.validation], "all": [found.train, found.validation]}[split]
+    return [(part, i) for part in parts for i in range(len(part))], found.labels, split
+
+
 def examples_of(data: str, split: str | None, fields: tuple[str, ...]) -> tuple[list[dict[str, Any]], str]:
     """The examples of a split, and its name: all of a file, else the validation, where none is asked for."""
     from glassformer.text import load_examples
@@ -206,11 +258,11 @@ def refuse(options: Eval, reason: str, *names: str) -> None:
 
 def written(measured: dict[str, Any]) -> str:
     """What was measured, in lines to read."""
-    about = ("tokens", "bytes", "examples", "data", "split", "context", "stride", "seconds", "baseline")
+    about = ("tokens", "bytes", "examples", "pictures", "data", "split", "context", "stride", "seconds", "baseline")
     lines = [values({name: value for name, value in measured.items() if name not in about})]
     if measured.get("baseline"):
         lines.append(f"baseline: {values(measured['baseline'])}")
-    counts = [f"{measured[name]:,} {name}" for name in ("tokens", "bytes", "examples") if name in measured]
+    counts = [f"{measured[name]:,} {name}" for name in ("tokens", "bytes", "examples", "pictures") if name in measured]
     counted = f"{', '.join(counts)} of " if counts else ""
     data = f"{counted}{measured['data']} ({measured['split']})"
     sizes = [f"{name} {measured[name]}" for name in ("context", "stride") if name in measured]

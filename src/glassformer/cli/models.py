@@ -9,6 +9,7 @@ import torch
 from glassformer.checkpoints.folders import read_json
 from glassformer.checkpoints.hub import resolve
 from glassformer.foundation.suggest import did_you_mean
+from glassformer.image.processor import ImageProcessor, load_image_processor
 from glassformer.models.catalog import from_pretrained
 from glassformer.parts import use_kernels
 from glassformer.text import Tokenizer, load_tokenizer
@@ -28,6 +29,10 @@ class Opened:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer. Raises FileNotFoundError where the folder has none."""
         return load_tokenizer(self.folder) if self.run is None else self.run.tokenizer
+
+    def processor(self) -> ImageProcessor:
+        """The image processor. Raises FileNotFoundError where the folder has none."""
+        return load_image_processor(self.folder) if self.run is None else self.run.processor
 
     def eos_token_ids(self) -> tuple[int, ...] | None:
         """What the folder says ends a text; None where it says nothing."""

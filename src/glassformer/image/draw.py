@@ -211,6 +211,15 @@ def draw_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], *, ti
     return as_tensor(sheet)
 
 
+def titled(picture: Tensor, title: str) -> Picture:
+    """A picture under a line of text."""
+    image = as_image(picture)
+    sheet, pen = paper(image.width, image.height + 32)
+    write(pen, (6, 7), fitted(title, 16, image.width - 12), 16)
+    sheet.paste(image, (0, 32))
+    return as_tensor(sheet)
+
+
 def beside(pictures: Sequence[Tensor], titles: Sequence[str]) -> Picture:
     """Pictures of about one height next to each other, each under its title."""
     images = [as_image(picture) for picture in pictures]

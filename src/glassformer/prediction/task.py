@@ -6,6 +6,7 @@ from typing import Any
 from glassformer.models.heads import QuestionAnswering, SequenceClassification, TokenClassification
 from glassformer.models.language_model import LanguageModel
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
+from glassformer.models.vision import ImageClassification
 from glassformer.prediction.answers import predict_answers
 from glassformer.prediction.labels import predict_classes, predict_tags
 from glassformer.prediction.targets import predict_targets
@@ -18,6 +19,7 @@ TASKS: dict[type, str] = {
     TokenClassification: "tagging",
     QuestionAnswering: "question_answering",
     SequenceToSequenceModel: "translation",
+    ImageClassification: "image_classification",
 }
 """The kinds of models that predict something, and their tasks."""
 

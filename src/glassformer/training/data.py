@@ -2,6 +2,15 @@
 
 from dataclasses import dataclass, field
 
+from glassformer.image.transforms import (
+    ColourJitter,
+    RandAugment,
+    RandomAffine,
+    RandomErasing,
+    RandomFlip,
+    Transform,
+)
+
 SIZED = ("bpe", "wordpiece", "unigram")  # tokenizers that are trained to a size
 
 
@@ -26,16 +35,33 @@ class Texts:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """[data.augment]: how pictures differ from one time that they are seen to the next; 0 changes nothing.
+    """[data.augment]: how a picture differs from one time that it is seen to the next; where all is 0 it does not.
 
-    Each picture draws its own: a shift of up to `shift` of its width and height, a turn of up to `rotate` degrees, a
-    scale from 1 - `scale` to 1 + `scale`, a mirror image with probability `flip`, and so on.
+    Each picture draws its own. See `glassformer.image.transforms`, where objects and maps of classes go along.
     """
 
-    shift: float = 0.0
-    rotate: float = 0.0
-    scale: float = 0.0
-    flip: float = 0.0
+    shift: float = 0.0  # up to this part of its width and height
+    rotate: float = 0.0  # up to so many degrees
+    scale: float = 0.0  # from 1 - scale to 1 + scale times as large
+    flip: float = 0.0  # the probability of its mirror image
+    colour: float = 0.0  # brightness, contrast and saturation, from 1 - colour to 1 + colour times as much
+    randaugment: float = 0.0  # two operations drawn from fourteen, of this strength of 30 (Cubuk et al. 2020)
+    erase: float = 0.0  # the probability that a rectangle of it is erased (Zhong et al. 2020)
+
+    def __post_init__(self) -> None:
+        self.transforms()
+
+    def transforms(self) -> tuple[Transform, ...]:
+        """What is done to a batch, in order. Raises ValueError for what cannot be."""
+        made: list[tuple[object, Transform]] = [
+            (self.shift or self.rotate or self.scale,
+             RandomAffine(shift=self.shift, rotate=self.rotate, scale=self.scale)),
+            (self.flip, RandomFlip(self.flip)),
+            (self.randaugment, RandAugment(magnitude=self.randaugment)),
+            (self.colour, ColourJitter(brightness=self.colour, contrast=self.colour, saturation=self.colour)),
+            (self.erase, RandomErasing(probability=self.erase)),
+        ]  # fmt: skip
+        return tuple(transform for wanted, transform in made if wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +71,7 @@ class Pictures:
     source: str = "digits"  # a name, a folder, a file: see glassformer.image.load_pictures
     image_size: int | None = None  # pixels of a side, as the model sees it; none: the model's image_size
     test: float = 0.0  # the part of the pictures to learn from that is put aside, and looked at once, in the end
+    split: int = 0  # by which the parts are drawn; the same for every seed of training, so that runs can be compared
     augment: Augmentation = field(default_factory=Augmentation)
     batch_size: int = 64
 

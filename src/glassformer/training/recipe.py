@@ -53,7 +53,7 @@ CHOICES: dict[Any, dict[str, type]] = {
     Task: dict(TASKS),
     Data: dict(DATA),
 }
-MAY_BE_ZERO = ("seed", "_token_id", "smoothing", "test")
+MAY_BE_ZERO = ("seed", "_token_id", "smoothing", "test", "split")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 

@@ -4,6 +4,7 @@ augment = Augmentation((RandomResizedCrop((64, 64)), RandomFlip(), RandAugment()
 batch = augment(PictureBatch(pictures=pictures, labels=labels), step)       # depends on (seed, step) alone
 """
 
+from glassformer.image.transforms.affine import RandomAffine
 from glassformer.image.transforms.batch import Augmentation, PictureBatch, Transform
 from glassformer.image.transforms.colour import ColourJitter
 from glassformer.image.transforms.erasing import RandomErasing
@@ -19,6 +20,7 @@ __all__ = [
     "Mixup",
     "PictureBatch",
     "RandAugment",
+    "RandomAffine",
     "RandomCrop",
     "RandomErasing",
     "RandomFlip",

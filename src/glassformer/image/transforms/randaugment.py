@@ -122,8 +122,8 @@ def motion(name: str, strength: float, size: tuple[int, int]) -> Float[Tensor, "
     )
 
 
-def move(batch: PictureBatch, maps: Float[Tensor, "b 2 3"]) -> PictureBatch:
-    """A batch moved by affine maps, each of new places to old ones, from the middle."""
+def move(batch: PictureBatch, maps: Float[Tensor, "b 2 3"], *, fill: float = GREY) -> PictureBatch:
+    """A batch moved by affine maps, each of new places to old ones, from the middle; `fill` where nothing was."""
     rows, columns = batch.size
     y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
     half = torch.tensor([columns / 2, rows / 2], dtype=torch.float64)
@@ -132,7 +132,7 @@ def move(batch: PictureBatch, maps: Float[Tensor, "b 2 3"]) -> PictureBatch:
     old = torch.einsum("bij,yxj->byxi", maps, places)
     pictures = batch.pictures.flatten(1, -3)  # channels, those of all frames
     grid = (old / half).to(pictures)
-    seen = F.grid_sample(pictures - GREY, grid, mode="bilinear", align_corners=False) + GREY
+    seen = F.grid_sample(pictures - fill, grid, mode="bilinear", align_corners=False) + fill
     index = (old + half).floor().long()
     there = (index >= 0).all(-1) & (index < torch.tensor([columns, rows])).all(-1)
     columns_of, rows_of = index[..., 0].clamp(0, columns - 1), index[..., 1].clamp(0, rows - 1)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from glassformer.image.datasets import Record, Records, load_pictures, put_aside
 from glassformer.image.processor import ImageProcessor
 from glassformer.image.processor_file import FAMILIES
+from glassformer.image.transforms import PictureBatch
 from glassformer.models import catalog
 from glassformer.training.batches import Batch, ExampleLoader, Rows
 from glassformer.training.data import Augmentation
@@ -44,12 +44,12 @@ def pictures_of(recipe: "Recipe", kind: str) -> Parts:
 
     The test part is drawn from those that are there to learn from.
     """
-    data, seed = recipe.pictures, recipe.training.seed
-    found = load_pictures(data.source, kind, seed=seed)
+    data = recipe.pictures
+    found = load_pictures(data.source, kind, seed=data.split)
     train, validation = (as_records(part) for part in (found.train, found.validation))
     kept, put_by = train.entries, ()
     if data.test:
-        kept, put_by = put_aside(train.entries, [0] * len(train), data.test, seed + 1)
+        kept, put_by = put_aside(train.entries, [0] * len(train), data.test, data.split + 1)
     return Parts(found.name, found.labels, Records(kept, train.read), validation, Records(put_by, train.read))
 
 
@@ -123,22 +123,19 @@ class Seen:
         return [self[int(number)] for number in numbers]
 
 
+def changed(batch: PictureBatch, augment: Augmentation, random: np.random.Generator) -> PictureBatch:
+    """The batch as it is seen this time, with the objects and maps that are known of it."""
+    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    for transform in augment.transforms():
+        batch = transform(batch, generator)
+    return batch
+
+
 def augmented(
     pictures: UInt8[Tensor, "b 3 y x"], augment: Augmentation, random: np.random.Generator
 ) -> Float[Tensor, "b 3 y x"]:
-    """The pictures in [0, 1], each shifted, turned, scaled, mirrored as it draws; black is around them."""
-    b = len(pictures)
-    turn = np.deg2rad(random.uniform(-augment.rotate, augment.rotate, b))
-    size = 1 / (1 + random.uniform(-augment.scale, augment.scale, b))
-    mirror = np.where(random.random(b) < augment.flip, -1.0, 1.0)
-    shift = 2 * random.uniform(-augment.shift, augment.shift, (b, 2))
-    rows, columns = pictures.shape[-2:]
-    across, down = np.cos(turn) * size, np.sin(turn) * size
-    there = np.stack(
-        [mirror * across, -down * rows / columns, shift[:, 0], mirror * down * columns / rows, across, shift[:, 1]], -1
-    )
-    grid = F.affine_grid(torch.from_numpy(there.reshape(b, 2, 3)).float(), list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures.float() / 255, grid, align_corners=False)
+    """Pictures alone as they are seen this time, in [0, 1]."""
+    return changed(PictureBatch(pictures=pictures.float() / 255), augment, random).pictures
 
 
 def stacked(records: Sequence[Record]) -> UInt8[Tensor, "b 3 y x"]:

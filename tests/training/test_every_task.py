@@ -1,0 +1,160 @@
+"""Every task, tiny: stopped and resumed it goes on to the bit, and leaves a folder that opens with its readers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from same_run import StopAfter, assert_same_run
+
+from glassformer.image.files import write_image
+from glassformer.image.scenes import Scenes
+from glassformer.models.catalog import from_pretrained
+from glassformer.training import Recipe, load_recipe, load_run, train
+from glassformer.training.readers import Readers
+from glassformer.training.tasks import TASKS
+
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "the",
+    "lazy",
+    "dog",
+    "and",
+    "then",
+    "it",
+    "sleeps",
+    "in",
+    "the",
+    "sun",
+]
+ENCODER = """
+[model]
+name = "bert"
+dim = 16
+num_layers = 1
+num_heads = 2
+hidden_dim = 32
+max_positions = 32
+"""
+TWO_PARTS = """
+[model]
+name = "t5"
+dim = 16
+num_encoder_layers = 1
+num_decoder_layers = 1
+num_heads = 2
+head_dim = 8
+hidden_dim = 32
+"""
+LOOKS = """
+[model]
+name = "vit"
+image_size = 8
+patch_size = 4
+dim = 16
+num_layers = 1
+num_heads = 2
+hidden_dim = 32
+dropout = 0.1
+"""
+WORDPIECE = 'tokenizer = "wordpiece"\nvocab_size = 60\ncontext = 32\n'
+TEXTS = {
+    "language_model": ('[model]\nname = "gpt2"\ndim = 16\nnum_layers = 1\nnum_heads = 2\nmax_positions = 16\n',
+                       'corpus = "{corpus}"\ncontext = 8\n'),
+    "masked_lm": (ENCODER, 'corpus = "{corpus}"\n' + WORDPIECE),
+    "classification": (ENCODER, 'examples = "{rows}"\n' + WORDPIECE),
+    "tagging": (ENCODER, 'examples = "{rows}"\n' + WORDPIECE),
+    "question_answering": (ENCODER, 'examples = "{rows}"\n' + WORDPIECE),
+    "denoising": (TWO_PARTS, 'corpus = "{corpus}"\ntokenizer = "bpe"\nvocab_size = 300\ncontext = 16\n'),
+    "translation": (TWO_PARTS, 'examples = "{rows}"\ntokenizer = "bpe"\nvocab_size = 300\ncontext = 16\n'),
+}  # fmt: skip
+PICTURES = {
+    "image_classification": (LOOKS, 'source = "{classes}"\ntest = 0.2\n[data.augment]\nrotate = 20.0\nshift = 0.1\n'),
+}
+REST = """
+[training]
+steps = 7
+log_every = 1
+save_every = 100
+device = "cpu"
+
+[schedule]
+name = "cosine"
+warmup_steps = 2
+
+[evaluation]
+every = 7
+examples = 4
+"""
+
+
+def recipe_of(task: str, folder: Path) -> Recipe:
+    """A small recipe, with its data beside it."""
+    model, data = (TEXTS | PICTURES)[task]
+    options = "max_new_tokens = 4\nnum_beams = 1\nbest_by = 'loss'\n" if task == "translation" else ""
+    corpus, rows, classes = folder / "corpus.txt", folder / "rows.jsonl", folder / "classes"
+    corpus.write_text("\n".join(" ".join(WORDS[i % 7 :] + WORDS[: i % 11]) for i in range(60)))
+    lines = [example(task, i) for i in range(40)]
+    rows.write_text("\n".join(map(json.dumps, lines)))
+    if task in PICTURES and not classes.exists():
+        scenes = Scenes(size=24, seed=3).batch(range(40))
+        for i, picture in enumerate(scenes.pictures):
+            place = classes / ("many" if len(scenes.objects[i]) > 2 else "few")
+            place.mkdir(parents=True, exist_ok=True)
+            write_image(place / f"{i}.png", picture)
+    path = folder / "tiny.toml"
+    text = f'[task]\nname = "{task}"\n{options}{model}\n[data]\nbatch_size = 4\n{data}{REST}'
+    path.write_text(text.format(corpus=corpus, rows=rows, classes=classes))
+    return load_recipe(path)
+
+
+def example(task: str, i: int) -> dict[str, object]:
+    """An example of a task that learns from some."""
+    words = WORDS[i % 9 :] + WORDS[: i % 5]
+    text = " ".join(words)
+    if task == "tagging":
+        return {"tokens": words, "tags": ["B-X" if len(word) > 3 else "O" for word in words]}
+    if task == "question_answering":
+        answer = {"text": words[2], "answer_start": len(" ".join(words[:2])) + 1}
+        return {"context": text, "question": "what is it?", "answers": [answer]}
+    if task == "translation":
+        return {"source": text, "target": " ".join(reversed(words[:4]))}
+    return {"text": text, "label": "odd" if i % 2 else "even"}
+
+
+@pytest.mark.parametrize("task", [*TEXTS, *PICTURES])
+def test_a_run_of_any_task_that_is_stopped_and_resumed_equals_an_uninterrupted_one_to_the_bit(
+    task: str, tmp_path: Path
+) -> None:
+    recipe = recipe_of(task, tmp_path)
+    whole = train(recipe, run_folder=tmp_path / "whole")
+    stopped = train(recipe, run_folder=tmp_path / "run", on_event=StopAfter(3))
+    assert stopped.signal == "SIGTERM"
+    again = train(recipe, run_folder=tmp_path / "run", resume=True)
+    assert again.signal is None
+    assert_same_run(tmp_path / "whole", tmp_path / "run", 7)
+    assert whole.result is not None
+    assert again.result is not None
+    for key in ("metrics", "baseline", "test"):
+        assert whole.result.get(key) == again.result.get(key)
+    assert load_run(tmp_path / "run").recipe == load_run(tmp_path / "whole").recipe
+
+
+@pytest.mark.parametrize("task", [*TEXTS, *PICTURES])
+def test_a_run_of_any_task_leaves_a_folder_whose_model_and_readers_are_those_of_the_run(
+    task: str, tmp_path: Path
+) -> None:
+    run = train(recipe_of(task, tmp_path), run_folder=tmp_path / "run")
+    model = from_pretrained(run.folder / "model")
+    weights = run.model.state_dict()
+    assert model.state_dict().keys() == weights.keys()
+    assert all(tensor.equal(weights[name]) for name, tensor in model.state_dict().items())
+    there, own = Readers.load(run.folder / "model", TASKS[task].reads), run.readers
+    assert there.processor == own.processor
+    if own.tokenizer is not None:
+        assert there.tokenizer is not None
+        assert there.tokenizer.encode("the quick fox") == own.tokenizer.encode("the quick fox")
