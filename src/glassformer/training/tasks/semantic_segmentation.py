@@ -1,0 +1,143 @@
+"""A class for each pixel (Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation")."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from glassformer.image.datasets import Record
+from glassformer.image.draw import draw_sheet
+from glassformer.image.postprocess import semantic_maps
+from glassformer.image.processor import ImageProcessor
+from glassformer.metrics.segmentation import UNLABELLED, class_ious, mean_iou, pixel_accuracy, pixel_counts
+from glassformer.training.batches import Batch, cut
+from glassformer.training.data import Pictures
+from glassformer.training.readers import Readers
+from glassformer.training.tasks.heads import head_of
+from glassformer.training.tasks.pictures import classes_of, loader_of, pictures_of, processor_of
+from glassformer.training.tasks.segments import SHOWN, Whole, check_flips_alone, coloured, flipped
+from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+
+if TYPE_CHECKING:
+    from glassformer.training.recipe import Recipe
+
+COUNTED = 500  # pictures in which the commonest class is looked for
+
+
+class Maps(Validation):
+    """Pictures, each with the class that the model finds most probable at each pixel; in the end a sheet of some."""
+
+    more_in_the_end = True
+
+    def __init__(self, pictures: Whole, labels: tuple[str, ...], processor: ImageProcessor, batch_size: int) -> None:
+        self.pictures, self.labels, self.processor = pictures, labels, processor
+        self.numbers = cut(np.arange(len(pictures)), batch_size)
+        self.room = SHOWN
+
+    def batches(self) -> Iterable[Batch]:
+        self.room = SHOWN
+        return (mapped(self.pictures.some(numbers), self.processor) for numbers in self.numbers)
+
+    def keep(self, batch: Batch, output: Any) -> tuple[Any, list[Tensor], list[Tensor]]:
+        """How often each class was taken for each; and of the first pictures what is said, and what is there."""
+        there = batch.inputs["labels"].cpu()
+        said = [each.cpu() for each in semantic_maps(output.logits.float(), [tuple(there.shape[1:])] * len(there))]
+        counts = pixel_counts([each.numpy() for each in said], list(there.numpy()), len(self.labels))
+        shown, self.room = min(len(said), self.room), self.room - min(len(said), self.room)
+        return counts, said[:shown], list(there[:shown])
+
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+        counts = sum(each[0] for each in kept)
+        metrics = {"mean_iou": mean_iou(counts), "pixel_accuracy": pixel_accuracy(counts)}
+        if not final:
+            return Measured(metrics=metrics)
+        for label, iou in zip(self.labels, class_ious(counts), strict=True):
+            metrics |= {} if iou is None else {f"iou_{label}": iou}
+        said, there = ([one for each in kept for one in each[place]] for place in (1, 2))
+        return Measured(metrics=metrics, pictures={"predictions.png": self.drawn(said, there, metrics["mean_iou"])})
+
+    def drawn(self, said: Sequence[Tensor], there: Sequence[Tensor], mean: float) -> Tensor:
+        """The first pictures, each beside its classes as they are and as they are found."""
+        pictures, captions = [], []
+        for i, (found, true) in enumerate(zip(said, there, strict=True)):
+            names = [self.labels[number] for number in true.unique().tolist() if number != UNLABELLED]
+            own = mean_iou(pixel_counts([found.numpy()], [true.numpy()], len(self.labels)))
+            pictures += [self.processor.resized(self.pictures.records[i].picture), coloured(true), coloured(found)]
+            captions += ["picture", ", ".join(names[1:] or names), f"found: IoU {own:.2f}"]
+        title = f"picture, what is there, what is found: mean IoU {mean:.3f} of {len(self.pictures):,} pictures"
+        return draw_sheet(pictures, captions, title=title, columns=6, cell=136)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticSegmentation(Task):
+    """A model that looks at pictures learns the class of each pixel; the baseline says the commonest everywhere."""
+
+    data: ClassVar[type] = Pictures
+    reads: ClassVar[tuple[str, ...]] = ("processor",)
+    unit: ClassVar[str] = "pictures"
+    metric: ClassVar[str] = "mean_iou"
+    found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
+
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
+        pictures, processor = pictures_of(recipe, "semantic"), processor_of(recipe, readers)
+        labels = classes_of(recipe, pictures)
+        if labels != pictures.labels:
+            raise ValueError(f"[model] labels are {labels}; the maps of {pictures.name} number {pictures.labels}")
+        train, validation, test = (Whole(part) for part in (pictures.train, pictures.validation, pictures.test))
+
+        def make(records: list[Record], random: np.random.Generator) -> Batch:
+            return mapped(flipped(records, recipe.pictures.augment.flip, random), processor)
+
+        size = recipe.evaluation.batch_size
+        common = commonest(train, len(labels))
+        return Prepared(
+            readers=Readers(processor=processor),
+            batches=loader_of(recipe, train, make),
+            validation=Maps(validation, labels, processor, size),
+            data=f"{pictures}, of {len(labels)} classes",
+            settings={"labels": labels, "num_classes": len(labels)},
+            baseline=everywhere(common, validation, len(labels)),
+            test=Maps(test, labels, processor, size) if len(test) else None,
+            test_baseline=everywhere(common, test, len(labels)) if len(test) else {},
+        )
+
+    def build(self, config: Any) -> Any:
+        return head_of(config, "semantic_segmentation")
+
+    def check(self, recipe: "Recipe") -> None:
+        check_flips_alone(recipe)
+
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
+        """Not known of every model that looks at pictures."""
+
+    def next_command(self, folder: Path) -> str:
+        return f"glassformer predict --model {folder} PICTURE.png"
+
+
+def mapped(records: Sequence[Record], processor: ImageProcessor) -> Batch:
+    """The batch of some records that have maps."""
+    maps = [record.semantic for record in records]
+    out = processor([record.picture for record in records], semantic=maps)  # type: ignore[arg-type]
+    inputs = {name: out[name] for name in ("pixel_values", "labels")}
+    return Batch(inputs=inputs, target="labels", units=len(records), ignored=UNLABELLED)
+
+
+def commonest(pictures: Whole, num_classes: int) -> int:
+    """The class of most pixels."""
+    counts = np.zeros(num_classes, np.int64)
+    for record in pictures.some(range(min(COUNTED, len(pictures)))):
+        numbers = np.asarray(record.semantic).ravel()
+        counts += np.bincount(numbers[numbers != UNLABELLED], minlength=num_classes)[:num_classes]
+    return int(counts.argmax())
+
+
+def everywhere(number: int, pictures: Whole, num_classes: int) -> dict[str, float]:
+    """What is reached by one class for every pixel."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    for record in pictures.some(range(len(pictures))):
+        there = np.asarray(record.semantic)
+        counts += pixel_counts([np.full_like(there, number)], [there], num_classes)
+    return {"mean_iou": mean_iou(counts), "pixel_accuracy": pixel_accuracy(counts)}
