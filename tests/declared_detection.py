@@ -63,7 +63,7 @@ _SMALL: Any = dict(**_SHAPE, dim=16, num_encoder_layers=2, num_decoder_layers=3)
 _EARLY = dict(downsample_in_first_stage=True, downsample_in_bottleneck=True, num_channels=1)
 _SKIPS = {
     "nothing_counted_is_no_loss": "a picture without objects is learned from: every query is to say so",
-    "every_parameter_gets_a_gradient": "before they have read, all queries are 0 and their first self-attention is blind",
+    "every_parameter_gets_a_gradient": "all queries begin as 0, and their first self-attention is blind",
     "overfits_one_batch": "a picture with more objects than queries is never right",
 }
 

@@ -7,7 +7,7 @@ import torch
 from mutations import Patch, mistake
 from torch import Tensor
 
-from glassformer.models import conditional_detr, detection, detr, set_loss
+from glassformer.models import conditional_detr, detection, detr, detr_encoder, set_loss
 from glassformer.ops import boxes
 from glassformer.parts import batch_norm, conditional_attention, sine_position
 
@@ -23,7 +23,7 @@ def _(patch: Patch) -> None:
 
 @mistake("the stride in the 3 × 3 where it belongs in the 1 × 1", "detr-auxiliary")
 def _(patch: Patch) -> None:
-    right = detr.ResNet.__init__
+    right = detr_encoder.ResNet.__init__
 
     def wrong(self: Any, config: Any, **options: Any) -> None:
         right(self, config, **options)
@@ -31,7 +31,7 @@ def _(patch: Patch) -> None:
             first, second, _ = block.convolutions
             first.convolution.stride, second.convolution.stride = second.convolution.stride, first.convolution.stride
 
-    patch.setattr(detr.ResNet, "__init__", wrong)
+    patch.setattr(detr_encoder.ResNet, "__init__", wrong)
 
 
 @mistake("waves of columns before those of rows", "detr")
@@ -52,13 +52,13 @@ def _(patch: Patch) -> None:
 
 @mistake("places counted over the padding too", "detr")
 def _(patch: Patch) -> None:
-    right = detr.sine_grid
-    patch.setattr(detr, "sine_grid", lambda present, dim, dtype: right(torch.ones_like(present), dim, dtype))
+    right = detr_encoder.sine_grid
+    patch.setattr(detr_encoder, "sine_grid", lambda present, dim, dtype: right(torch.ones_like(present), dim, dtype))
 
 
 @mistake("padding of the picture not hidden", "conditional-detr")
 def _(patch: Patch) -> None:
-    patch.setattr(detr.Mask, "padding", classmethod(lambda cls, present: cls()))
+    patch.setattr(detr_encoder.Mask, "padding", classmethod(lambda cls, present: cls()))
 
 
 @mistake("places join the values too", "detr")
@@ -68,7 +68,7 @@ def _(patch: Patch) -> None:
         x = self.attention_norm(x + self.attention(where, where, where, mask=mask))
         return self.feed_forward_norm(x + self.feed_forward(x))
 
-    patch.setattr(detr.DETREncoderBlock, "forward", wrong)
+    patch.setattr(detr_encoder.DETREncoderBlock, "forward", wrong)
 
 
 @mistake("the decoder's last norm forgotten", "detr")

@@ -19,7 +19,8 @@ from glassformer.models.detection import (
     Perceptron,
     check_detector,
 )
-from glassformer.models.detr import HEADS_TABLE, DETREncoder, Memory, draw, encoder_table, feed_forward
+from glassformer.models.detr import HEADS_TABLE
+from glassformer.models.detr_encoder import DETREncoder, Memory, draw, encoder_table, feed_forward
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import FocalClasses, SetLoss

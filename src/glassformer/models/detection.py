@@ -77,7 +77,7 @@ FIXED = {"is_encoder_decoder": True, "position_embedding_type": "sine", "dilatio
 IGNORED = words(
     "init_std init_xavier_std mask_loss_coefficient dice_loss_coefficient num_hidden_layers scale_embedding"
 )
-"""How weights were drawn; losses of masks, which are another head's; an alias; an option that their model never reads."""
+"""How weights were drawn; losses of masks, which are another head's; an alias; an option their model never reads."""
 COMPOUNDS = (
     Compound(PICTURES, ("backbone",), _load_backbone, _save_backbone),
     same(BOTH_HEADS, "num_heads", 8),

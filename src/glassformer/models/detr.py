@@ -1,15 +1,14 @@
 """DETR (Carion et al. 2020): objects as a set, each asked for by a query that reads the whole picture."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.checkpoints.config import ConfigTable
 from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.checkpoints.table import Table
-from glassformer.models import resnet
 from glassformer.models.detection import (
     COMPOUNDS,
     DEFAULTS,
@@ -19,16 +18,13 @@ from glassformer.models.detection import (
     ObjectDetection,
     Perceptron,
     check_detector,
-    present_places,
 )
+from glassformer.models.detr_encoder import DETREncoder, Memory, draw, encoder_table, feed_forward
 from glassformer.models.outputs import EncoderOutput
-from glassformer.models.resnet import ResNet, ResNetConfig
+from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import OneClass, SetLoss
 from glassformer.models.vision import check_classes
-from glassformer.ops.mask import Mask
-from glassformer.parts import ACTIVATIONS, Attention, Embedding, FeedForward, LayerNorm, Linear
-from glassformer.parts.batch_norm import FrozenBatchNorm
-from glassformer.parts.sine_position import sine_grid
+from glassformer.parts import Attention, Embedding, LayerNorm, Linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +77,6 @@ def config_table(architecture: str) -> ConfigTable:
     )  # fmt: skip
 
 
-def encoder_table(theirs: str, ours: str) -> Table:
-    """The names in Hugging Face's files of all before the decoder, and of what all decoders have."""
-    return {
-        **resnet.encoder_table(f"{theirs}backbone.conv_encoder.model.", f"{ours}encoder.backbone.", counted=False),
-        f"{theirs}input_projection": f"{ours}encoder.project",
-        f"{theirs}query_position_embeddings": f"{ours}query_position",
-        f"{theirs}encoder.layers.*.self_attn.{{q,k,v,out}}_proj":
-            f"{ours}encoder.blocks.*.attention.{{query,key,value,output}}",
-        f"{theirs}{{encoder,decoder}}.layers.*.self_attn_layer_norm": f"{ours}{{encoder,decoder}}.blocks.*.attention_norm",
-        f"{theirs}{{encoder,decoder}}.layers.*.fc{{1,2}}": f"{ours}{{encoder,decoder}}.blocks.*.feed_forward.{{up,down}}",
-        f"{theirs}{{encoder,decoder}}.layers.*.final_layer_norm": f"{ours}{{encoder,decoder}}.blocks.*.feed_forward_norm",
-        f"{theirs}decoder.layers.*.encoder_attn_layer_norm": f"{ours}decoder.blocks.*.cross_attention_norm",
-        f"{theirs}decoder.layernorm": f"{ours}decoder.norm",
-    }  # fmt: skip
-
-
 def body_table(theirs: str = "", ours: str = "") -> Table:
     """The names in Hugging Face's files, behind prefixes on either side."""
     rows = {"self_attn": "attention", "encoder_attn": "cross_attention"}
@@ -107,33 +87,6 @@ def body_table(theirs: str = "", ours: str = "") -> Table:
 
 
 HEADS_TABLE: Table = {"class_labels_classifier": "class_head", "bbox_predictor.layers.*": "box_head.layers.*"}
-
-
-class Memory(NamedTuple):
-    """What the encoder made of pictures: a vector for each place of the grid, where it is, and which may be read."""
-
-    features: Float[Tensor, "b s d"]
-    position: Float[Tensor, "#b s d"]
-    mask: Mask
-
-
-class DETREncoderBlock(nn.Module):
-    """norm(x + attention(x)), then norm(x + feed_forward(x)); places join queries and keys, never values (A.3)."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.attention = Attention(config.dim, config.num_heads, dropout=config.attention_dropout)
-        self.attention_norm = LayerNorm(config.dim)
-        self.feed_forward = feed_forward(config)
-        self.feed_forward_norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(
-        self, x: Float[Tensor, "b s d"], position: Float[Tensor, "#b s d"], mask: Mask
-    ) -> Float[Tensor, "b s d"]:
-        where = x + position
-        x = self.attention_norm(x + self.dropout(self.attention(where, where, x, mask=mask)))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
 class DETRDecoderBlock(nn.Module):
@@ -155,33 +108,6 @@ class DETRDecoderBlock(nn.Module):
         found = self.cross_attention(x + query, where, memory.features, mask=memory.mask)
         x = self.cross_attention_norm(x + self.dropout(found))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
-
-
-def feed_forward(config: Any) -> FeedForward:
-    """The feed-forward layer of a block."""
-    activation = ACTIVATIONS[config.activation]
-    return FeedForward(config.dim, config.hidden_dim, activation=activation, dropout=config.hidden_dropout)
-
-
-class DETREncoder(nn.Module):
-    """The backbone's last grid, made as wide as the model, read by the encoder's blocks (section 3.2)."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.backbone = ResNet(config.backbone, norm=FrozenBatchNorm)
-        self.project = nn.Conv2d(config.backbone.dims[-1], config.dim, 1)
-        self.blocks = nn.ModuleList(DETREncoderBlock(config) for _ in range(config.num_encoder_layers))
-
-    def forward(self, pixel_values: Tensor, pixel_mask: Shaped[Tensor, "b y x"] | None) -> Memory:
-        self.backbone.check(pixel_values)
-        grid = self.project(self.backbone.grids(pixel_values.to(self.project.weight.dtype))[-1])
-        present = present_places(pixel_mask, pixel_values, *grid.shape[2:])
-        position = sine_grid(present, grid.shape[1], grid.dtype).flatten(1, 2)
-        mask = Mask() if pixel_mask is None else Mask.padding(present.flatten(1))
-        x = grid.flatten(2).transpose(1, 2)
-        for block in self.blocks:
-            x = block(x, position, mask)
-        return Memory(x, position, mask)
 
 
 class DETRDecoder(nn.Module):
@@ -229,15 +155,6 @@ class DETR(nn.Module, Pretrained):
     def num_parameters(self) -> int:
         """Parameters; the backbone's frozen norms have none."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-
-def draw(body: Any) -> None:
-    """Matrices of the transformer by Glorot & Bengio's rule, queries from N(0, 1) (appendix A.4)."""
-    for part in (body.encoder.blocks, body.decoder):
-        for parameter in part.parameters():
-            if parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter)
-    nn.init.normal_(body.query_position.weight)
 
 
 class DETRForObjectDetection(ObjectDetection):
