@@ -125,6 +125,17 @@ COUNTS = {
     "mask2former-swin-small": 68_718_730,
     "mask2former-swin-base": 106_883_384,
     "mask2former-swin-large": 215_501_172,
+    "timesformer-base": 121_258_752,  # without a head
+    "timesformer-hr": 121_716_480,
+    "timesformer-large": 121_326_336,
+    "timesformer-base-space": 85_798_656,
+    "timesformer-base-joint": 85_804_800,
+    "vivit-base-patch16x2": 89_236_992,
+    "vivit-large-patch16x2": 308_148_224,
+    "videomae-small": 21_879_168,  # without a head or a decoder
+    "videomae-base": 86_225_664,
+    "videomae-large": 303_858_688,
+    "videomae-huge": 631_604_480,
 }
 
 

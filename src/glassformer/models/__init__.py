@@ -91,8 +91,12 @@ if TYPE_CHECKING:
     from glassformer.models.swinv2 import SwinV2, SwinV2Config, SwinV2ForImageClassification
     from glassformer.models.t5 import T5
     from glassformer.models.t5_config import T5Config
+    from glassformer.models.timesformer import TimeSformer, TimeSformerConfig, TimeSformerForVideoClassification
     from glassformer.models.transformer import TokenTransformer, TransformerConfig
+    from glassformer.models.videomae import VideoMAE, VideoMAEEncoder, VideoMAEForVideoClassification
+    from glassformer.models.videomae_config import VideoMAEConfig
     from glassformer.models.vit import ViT, ViTConfig, ViTForImageClassification
+    from glassformer.models.vivit import ViViT, ViViTConfig, ViViTForVideoClassification
 
 __all__ = [
     "ARCHITECTURES",
@@ -187,11 +191,21 @@ __all__ = [
     "SwinV2Config",
     "SwinV2ForImageClassification",
     "T5Config",
+    "TimeSformer",
+    "TimeSformerConfig",
+    "TimeSformerForVideoClassification",
     "TokenTransformer",
     "TransformerConfig",
     "ViT",
     "ViTConfig",
     "ViTForImageClassification",
+    "ViViT",
+    "ViViTConfig",
+    "ViViTForVideoClassification",
+    "VideoMAE",
+    "VideoMAEConfig",
+    "VideoMAEEncoder",
+    "VideoMAEForVideoClassification",
     "create_model",
     "from_pretrained",
     "model_config",
@@ -290,6 +304,10 @@ _HOMES = {
     **dict.fromkeys(("SegFormer", "SegFormerConfig"), "segformer"),
     **dict.fromkeys(("SegFormerForImageClassification", "SegFormerForSemanticSegmentation"), "segformer_heads"),
     **dict.fromkeys(("Swin", "SwinConfig", "SwinForImageClassification"), "swin"),
+    **dict.fromkeys(("TimeSformer", "TimeSformerConfig", "TimeSformerForVideoClassification"), "timesformer"),
+    **dict.fromkeys(("ViViT", "ViViTConfig", "ViViTForVideoClassification"), "vivit"),
+    **dict.fromkeys(("VideoMAE", "VideoMAEEncoder", "VideoMAEForVideoClassification"), "videomae"),
+    "VideoMAEConfig": "videomae_config",
 }
 
 

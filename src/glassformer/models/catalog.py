@@ -42,8 +42,12 @@ from glassformer.models import (
     swinv2,
     t5,
     t5_config,
+    timesformer,
     transformer,
+    videomae,
+    videomae_config,
     vit,
+    vivit,
 )
 from glassformer.models.bigram import Bigram, BigramConfig
 
@@ -77,6 +81,9 @@ MODELS: dict[str, type[Pretrained]] = {
     "swinv2": swinv2.SwinV2,
     "segformer": segformer.SegFormer,
     "mask2former": mask2former.Mask2Former,
+    "timesformer": timesformer.TimeSformer,
+    "vivit": vivit.ViViT,
+    "videomae": videomae.VideoMAEEncoder,
 }
 """Family -> class."""
 
@@ -98,6 +105,9 @@ HEADS: Mapping[str, Mapping[str, type[Pretrained]]] = {
     "swinv2": swinv2.HEADS,
     "segformer": segformer_heads.HEADS,
     "mask2former": mask2former.HEADS,
+    "timesformer": timesformer.HEADS,
+    "vivit": vivit.HEADS,
+    "videomae": videomae.HEADS,
 }
 """Family of encoders -> task -> class."""
 
@@ -157,6 +167,12 @@ CONFIGS: dict[str, Any] = {
     **segformer.SIZES,
     "mask2former": mask2former_config.Mask2FormerConfig(),
     **mask2former_config.SIZES,
+    "timesformer": timesformer.TimeSformerConfig(),
+    **timesformer.SIZES,
+    "vivit": vivit.ViViTConfig(),
+    **vivit.SIZES,
+    "videomae": videomae_config.VideoMAEConfig(),
+    **videomae_config.SIZES,
 }
 """Name of a size, or of a family for its default -> config."""
 

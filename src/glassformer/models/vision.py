@@ -1,7 +1,7 @@
 """What image encoders share, and the head that names what a picture shows."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.models.encoder import looks
 from glassformer.models.labels import check_labels, load_labels, mean_cross_entropy
 from glassformer.models.outputs import EncoderOutput, PredictionOutput
-from glassformer.parts import Linear, PatchEmbedding
+from glassformer.parts import Linear, PatchEmbedding, TubeletEmbedding
 
 
 class ImageEncoder(nn.Module, Pretrained, ABC):
@@ -22,7 +22,8 @@ class ImageEncoder(nn.Module, Pretrained, ABC):
 
     config: Any
     blocks: nn.ModuleList
-    patches: PatchEmbedding
+    patches: PatchEmbedding | TubeletEmbedding
+    axes: ClassVar[tuple[str, ...]] = ("batch", "channels", "height", "width")
 
     @abstractmethod
     def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
@@ -57,18 +58,16 @@ class ImageEncoder(nn.Module, Pretrained, ABC):
     def check(self, pixels: Tensor) -> None:
         """Raise ValueError or TypeError for pictures that the model cannot read."""
         shape = tuple(pixels.shape)
-        if pixels.ndim != 4 or 0 in shape:
-            raise ValueError(
-                f"pixel_values has shape {shape}; expected (batch, channels, height, width), none of them 0"
-            )
+        if pixels.ndim != len(self.axes) or 0 in shape:
+            raise ValueError(f"pixel_values has shape {shape}; expected ({', '.join(self.axes)}), none of them 0")
         if not pixels.is_floating_point():
             raise TypeError(f"pixel_values has dtype {pixels.dtype}; expected floats, scaled as the model was trained")
-        if shape[1] != self.config.channels:
-            last = "; channels come before height and width" if shape[3] == self.config.channels else ""
+        if shape[-3] != self.config.channels:
+            last = "; channels come before height and width" if shape[-1] == self.config.channels else ""
             raise ValueError(
-                f"pixel_values has {shape[1]} channels in shape {shape}; expected {self.config.channels}{last}"
+                f"pixel_values has {shape[-3]} channels in shape {shape}; expected {self.config.channels}{last}"
             )
-        self.check_size(shape[2], shape[3])
+        self.check_size(shape[-2], shape[-1])
         if looks(pixels) and not pixels.isfinite().all():
             place = tuple((~pixels.isfinite()).nonzero()[0].tolist())
             raise ValueError(f"pixel_values holds {pixels[place].item()} at {place}; every pixel must be finite")

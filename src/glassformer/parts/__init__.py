@@ -7,6 +7,7 @@ from glassformer.parts.deformable_attention import DeformableAttention
 from glassformer.parts.embedding import Embedding
 from glassformer.parts.experts import GroupedRouter, MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
 from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
+from glassformer.parts.fixed_position import FixedPosition
 from glassformer.parts.kernels import kernels, use_kernels
 from glassformer.parts.latent_attention import LatentAttention
 from glassformer.parts.layer_scale import LayerScale
@@ -30,6 +31,7 @@ from glassformer.parts.position import (
 )
 from glassformer.parts.rotary_embedding import RotaryPositionalEmbedding, apply_rotary_pos_emb
 from glassformer.parts.stochastic_depth import StochasticDepth
+from glassformer.parts.tubelet import TubeletEmbedding
 from glassformer.parts.window_attention import SlidingWindowAttention
 from glassformer.parts.windows import ContinuousWindowBias, WindowBias, WindowMasks, Windows
 
@@ -45,6 +47,7 @@ __all__ = [
     "DynamicScaling",
     "Embedding",
     "FeedForward",
+    "FixedPosition",
     "GatedFeedForward",
     "GridPosition",
     "GroupedQueryAttention",
@@ -77,6 +80,7 @@ __all__ = [
     "StochasticDepth",
     "TiedLinear",
     "TopKRouter",
+    "TubeletEmbedding",
     "UnitNorm",
     "WindowBias",
     "WindowMasks",
