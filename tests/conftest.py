@@ -17,7 +17,7 @@ import pytest
 import shape_checks
 from jaxtyping import config
 
-CHECKED_ROOMS = ("ops", "parts", "generation", "models")
+CHECKED_ROOMS = ("ops", "parts", "generation", "models", "image", "video")
 already = [name for name in sys.modules if name.startswith("glassformer.")]
 assert not already, f"{already} were imported before the shape checks: keep imports of glassformer out of plugins"
 shape_checks.install([f"glassformer.{room}" for room in CHECKED_ROOMS])

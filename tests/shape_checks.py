@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import jaxtyping
 import torch
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 
 _jaxtyped = jaxtyping.jaxtyped
+_checks = beartype(conf=BeartypeConf(is_pep484_tower=True))  # a whole number is a float too, as for pyright
 
 
 def install(modules: Sequence[str]) -> None:
@@ -27,13 +28,15 @@ def checked(function: Callable) -> Callable:
     the children of an `nn.Module` when it does.
     """
     function.__annotations__ = {
-        name: Any if _has_protocol(hint) else hint for name, hint in function.__annotations__.items()
+        name: Any if _is_left_out(hint) else hint for name, hint in function.__annotations__.items()
     }
-    return beartype(function)
+    return _checks(function)
 
 
-def _has_protocol(hint: Any) -> bool:
-    return getattr(hint, "_is_protocol", False) or any(_has_protocol(inner) for inner in get_args(hint))
+def _is_left_out(hint: Any) -> bool:
+    if hint is Self or getattr(hint, "_is_protocol", False):  # `Self` names no class to beartype here
+        return True
+    return any(_is_left_out(inner) for inner in get_args(hint))
 
 
 def _decorator(*, typechecker: Callable) -> Callable[[Any], Any]:

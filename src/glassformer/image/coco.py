@@ -123,12 +123,12 @@ def _box(annotation: Mapping[str, Any], entry: Annotated, clip: bool) -> tuple[f
     box = annotation.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(isinstance(n, int | float) for n in box)):
         raise ValueError(f"{named} has bbox={box!r}; expected [x, y, width, height]")
-    x, y, width, height = box
+    x, y, width, height = map(float, box)
     if not all(map(math.isfinite, box)):
         raise ValueError(f"{named} has bbox={box}, which holds no finite numbers")
     rows, columns = entry.size
     outside = min(x, y) < -SPARE or x + width > columns + SPARE or y + height > rows + SPARE
-    edges = max(x, 0), max(y, 0), min(x + width, columns), min(y + height, rows)
+    edges = max(x, 0.0), max(y, 0.0), min(x + width, float(columns)), min(y + height, float(rows))
     empty = edges[2] <= edges[0] or edges[3] <= edges[1]
     if clip:
         return None if empty else edges

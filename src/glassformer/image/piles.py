@@ -75,7 +75,7 @@ def _lay(
     owner: UInt8[np.ndarray, "b y x"],
     taken: Int[np.ndarray, "b most slots"],
     drawn: Sequence[Stamp],
-    solid: Sequence[Bool[np.ndarray, "w w"]],
+    solid: Sequence[Bool[np.ndarray, "_ _"]],
     places: Sequence[tuple[int, int]],
     which: Bool[np.ndarray, "n"],
 ) -> None:

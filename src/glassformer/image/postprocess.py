@@ -66,7 +66,7 @@ def sigmoid_detections(
     return [_above(threshold, *picture) for picture in zip(sizes, scores, classes, boxes, strict=True)]
 
 
-def semantic_maps(logits: Float[Tensor, "b n y x"], sizes: Sequence[Size]) -> list[Int[Tensor, "y2 x2"]]:
+def semantic_maps(logits: Float[Tensor, "b n y x"], sizes: Sequence[Size]) -> list[Int[Tensor, "_ _"]]:
     """The class of each pixel: the largest logit after they are resized to each picture's size, bilinearly."""
     _check_number(logits, sizes)
     return [_resized(one, size).argmax(dim=0) for one, size in zip(logits, sizes, strict=True)]
@@ -78,7 +78,7 @@ def semantic_maps_of_masks(
     sizes: Sequence[Size],
     *,
     working_size: Size | None = None,
-) -> list[Int[Tensor, "y2 x2"]]:
+) -> list[Int[Tensor, "_ _"]]:
     """Maps from queries: Σ_q p_q(class) · σ(mask_q) (MaskFormer, Cheng et al. 2021, section 3.4).
 
     Masks are resized to `working_size` before the sum: (384, 384) in their Mask2Former, None in their MaskFormer.

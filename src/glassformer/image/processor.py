@@ -256,7 +256,7 @@ def padded(picture: Tensor, size: Size, *, value: float = 0) -> Tensor:
     return F.pad(picture, (0, size[1] - columns, 0, size[0] - rows), value=value)
 
 
-def mask_labels(labels: Sequence[dict[str, Tensor]]) -> tuple[list[Float[Tensor, "m y x"]], list[Int[Tensor, "m"]]]:
+def mask_labels(labels: Sequence[dict[str, Tensor]]) -> tuple[list[Float[Tensor, "_ y x"]], list[Int[Tensor, "_"]]]:
     """Labels of objects with masks, as MaskFormer and Mask2Former take them: `mask_labels` and `class_labels`."""
     return [one["masks"].float() for one in labels], [one["class_labels"] for one in labels]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
 
-Plane = Float32[np.ndarray, "n y x"]
+Plane = Float32[np.ndarray, "n #y #x"]
 SHAPES = ("circle", "ring", "square", "triangle", "star", "cross", "heart", "crescent")
 TEXTURES = ("plain", "stripes", "dots", "checker", "gradient")
 COLOURS = {

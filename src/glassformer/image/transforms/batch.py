@@ -120,6 +120,6 @@ def uniform(number: int, low: float, high: float, generator: torch.Generator) ->
     return torch.rand(number, generator=generator) * (high - low) + low
 
 
-def spread(values: Tensor, pictures: Float[Tensor, "b *t 3 y x"]) -> Tensor:
-    """One value for each picture (b), shaped to be combined with all its pixels."""
+def spread(values: Float[Tensor, "b"], pictures: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """One value for each picture, shaped to be combined with all its pixels."""
     return values.to(pictures.device).reshape(-1, *[1] * (pictures.ndim - 1))
