@@ -204,8 +204,8 @@ for name, x, derived in (("dQ", Q, dQ), ("dK", K, dK), ("dV", V, dV)):
 #   Y = [\operatorname{head}_1 \dots \operatorname{head}_h]\, W^O$$
 #
 # Cut $W^O$ into $h$ blocks of rows, and the concatenation turns into a sum: $Y = \sum_i A_i \, X \, (W^V_i W^O_i)$.
-# Each head *reads* with $W^V_i$ and *writes* with $W^O_i$; heads do not see each other. Parameters and arithmetic do
-# not depend on $h$: it is $4 d^2$ either way.
+# Each head *reads* with $W^V_i$ and *writes* with $W^O_i$; heads do not see each other. Neither parameters,
+# $4 d^2$ of them, nor arithmetic depend on $h$.
 
 # %%
 x = rng.standard_normal((1, 5, 8))
@@ -285,7 +285,8 @@ plt.show()
 #
 # **Its gradient** is where most hand-written versions go wrong, because every $x_j$ moves every $n_i$: directly,
 # through $\mu$, and through $\sigma$. With $\partial \mu / \partial x_j = 1/d$ and
-# $\partial \sigma / \partial x_j = n_j / d$,
+# $\partial \sigma / \partial x_j = \tfrac{1}{2 \sigma} \tfrac{2}{d} (x_j - \mu) = n_j / d$ (the part through $\mu$ is
+# $\sum_k (x_k - \mu) = 0$),
 #
 # $$\frac{\partial n_i}{\partial x_j} = \frac1\sigma \Bigl(\delta_{ij} - \tfrac1d - \tfrac{n_i n_j}{d}\Bigr)
 #   \quad\Longrightarrow\quad
@@ -307,7 +308,7 @@ norm(row)
 dx = norm.backward(dy)
 naive = numerics.naive_layer_norm_backward(dy, row, gain)
 print(side_by_side({"measured": by_differences, "derived": dx, "μ, σ as constants": naive}, differences=True))
-print(f"along (1, …, 1): {dx.sum():.0e}; along n: {(dx * (row - row.mean())).sum():.0e}")
+print(f"along (1, …, 1): {dx.sum():.0e}; along n: {(dx * (row - row.mean())).sum():.0e}, which is ε's")
 
 # %% [markdown]
 # ## 7. The feed-forward layer: each token by itself
@@ -315,9 +316,9 @@ print(f"along (1, …, 1): {dx.sum():.0e}; along n: {(dx * (row - row.mean())).s
 # $$\operatorname{FFN}(x) = W_2 \max(0, W_1 x + b_1) + b_2, \qquad \mathrm{d}x = W_1^\top \bigl( [W_1 x + b_1 > 0] \odot
 #   W_2^\top \mathrm{d}y \bigr)$$
 #
-# Read by rows, it is a memory: row $i$ of $W_1$ is a pattern, and when it fits, column $i$ of $W_2$ is added to the
-# output. Attention moves information between tokens, this layer adds what the model knows. With $f = 4d$ it has $8 d^2$
-# parameters to attention's $4 d^2$: two thirds of every block.
+# Read by rows, it is a memory (Geva et al. 2021): row $i$ of $W_1$ is a pattern, and when it fits, column $i$ of $W_2$
+# is added to the output. Attention moves information between tokens, this layer adds what the model knows. With
+# $f = 4d$ it has $8 d^2$ parameters to attention's $4 d^2$: two thirds of every block.
 #
 # ## 8. The residual stream
 #
@@ -449,9 +450,9 @@ plt.show()
 #
 # Now an encoder with a class at its end (as BERT: the vector of the first token decides). The sentences are made so
 # that single words say nothing: "great" is as frequent in negative ones, because it may be denied. Counting words is
-# right in half of all cases; whoever does better has combined words, and that takes attention. To keep it short we
-# leave out sentences with "but" and "although"; `glassformer sentiment` trains on all of them for longer, and reaches
-# 96 %.
+# right in about half of all cases; whoever does better has combined words, and that takes attention. To keep it short
+# we leave out sentences with "but" and "although"; `glassformer sentiment` trains on all of them for longer, and
+# reaches 96 %.
 
 # %%
 contrast = {"but", "however", "yet", "although", "though", "same", "friends", "critics", "whatever"}

@@ -30,6 +30,7 @@ from collections import Counter
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
+os.environ["JUPYTER_COLUMNS"] = "132"  # characters of a line of the printed trees
 import keras
 import matplotlib.pyplot as plt
 import torch
@@ -41,8 +42,7 @@ from glassformer.models import BERT, GPT2Config
 from glassformer.parts import Attention, kernels
 from glassformer.text import WordPieceTokenizer
 from glassformer.text.examples import load_examples
-from glassformer.tracing import Trace, compare, complexity, pictures, side_by_side, xray
-from glassformer.tracing.cost import cost
+from glassformer.tracing import Trace, compare, complexity, cost, pictures, saved_for_backward, side_by_side, xray
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="IProgress not found")  # no widgets are needed for progress bars
@@ -72,6 +72,7 @@ def operators(trace: Trace, path: str = "") -> str:
 d, heads, hidden = 64, 4, 256
 model = nn.Transformer(d, heads, 2, 2, hidden, dropout=0.0, batch_first=True)
 source, target = torch.randn(2, 12, d), torch.randn(2, 8, d)
+xray(model, source, target, backward=True)  # the first run of anything is slow: this one is not looked at
 trace = xray(model, source, target, backward=True)
 trace.show(2, operations=False)
 
@@ -225,7 +226,8 @@ plt.show()
 
 # %%
 examples = load_examples("sentiment", fields=("text", "label"))
-folder = Path(tempfile.mkdtemp())
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
 WordPieceTokenizer.train("\n".join(one["text"] for one in examples.train), 400).save(folder)
 tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
 for text in ("The food was not at all bad.", "The soundtrack was unforgettable!"):
@@ -345,7 +347,7 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Both learn their 48 sentences by heart, in a few dozen steps. Only one has learnt the rule: what it knows of denials
+# Both learn their 48 sentences by heart within a hundred steps. Only one has learnt the rule: what it knows of denials
 # and of thirty adjectives came with the folder. What does a first step teach, and where? The x-ray's backward pass
 # says, parameter by parameter:
 
@@ -402,33 +404,16 @@ for old, variable, wanted in zip(start, small.weights, expected, strict=True):
 # ## 6. Memory: what autograd keeps
 #
 # The forward pass leaves behind what the backward pass will need: the input of every product (for the weight's
-# gradient), the output of a softmax, which numbers a ReLU let through. PyTorch tells whoever asks.
-
+# gradient), the output of a softmax, which numbers a ReLU let through. What that is, memory by memory:
 
 # %%
-def kept(module: nn.Module, *inputs: torch.Tensor) -> list[tuple[tuple[int, ...], int]]:
-    """Shape and bytes of all that autograd keeps of a call, every memory once, parameters aside."""
-    found, own = {}, {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
-
-    def note(x: torch.Tensor) -> torch.Tensor:
-        if x.untyped_storage().data_ptr() not in own:
-            found[x.untyped_storage().data_ptr()] = (x, tuple(x.shape))
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        out = module(*inputs)
-    listed = [(shape, x.untyped_storage().nbytes()) for x, shape in found.values()]
-    del out
-    return listed
-
-
 one = nn.TransformerEncoderLayer(d, heads, hidden, 0.0, batch_first=True)
 x = torch.randn(2, 128, d)
-total = kept(one, x)
-for shape, size in total:
-    print(f"{shape!s:22} {size / 1e3:8.1f} kB")
-print(f"{'together':22} {sum(size for _, size in total) / 1e3:8.1f} kB; the layer's parameters have "
-      f"{sum(p.nbytes for p in one.parameters()) / 1e3:.1f} kB")  # fmt: skip
+kept = saved_for_backward(one, x)
+for each in kept:
+    print(each)
+weights = sum(parameter.nbytes for parameter in one.parameters())
+print(f"together {sum(each.bytes for each in kept):,} B; the parameters have {weights:,} B")
 
 # %% [markdown]
 # In order: the input of the product for queries, keys and values; these three, in one; a number a row, of which below;
@@ -444,7 +429,8 @@ ours = Attention(d, heads)
 lengths, sizes = (64, 128, 256, 512), {}
 for name in ("reference", "sdpa"):
     with kernels(ours, attend=name):
-        sizes[name] = [sum(size for _, size in kept(ours, torch.randn(1, n, d))) for n in lengths]
+        runs = [saved_for_backward(ours, torch.randn(1, n, d)) for n in lengths]
+    sizes[name] = [sum(each.bytes for each in run) for run in runs]
 figure, axes = plt.subplots(figsize=(6.0, 3.2), layout="constrained")
 for name, style, said in (("reference", "s--", "written out: h n² weights"), ("sdpa", "o-", "fused: h n numbers")):
     colour = BLUE if name == "sdpa" else ORANGE
@@ -521,9 +507,9 @@ for dtype, counts in by_dtype.items():
     print(f"{dtype:9}", ", ".join(f"{count} × {name}" for name, count in counts.most_common()))
 exact = encoder(x)
 print(f"\noff by {(mixed.output - exact).std() / exact.std():.1%} of the output's deviation")
-full = sum(size for _, size in kept(encoder, x))
+full = sum(each.bytes for each in saved_for_backward(encoder, x))
 with torch.autocast("cpu", torch.bfloat16):
-    half = sum(size for _, size in kept(encoder, x))
+    half = sum(each.bytes for each in saved_for_backward(encoder, x))
 print(f"kept for the backward pass: {full / 1e6:.2f} MB in float32, {half / 1e6:.2f} MB mixed")
 
 # %% [markdown]
