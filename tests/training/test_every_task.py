@@ -61,6 +61,40 @@ num_heads = 2
 hidden_dim = 32
 dropout = 0.1
 """
+SEGMENTS = """
+[model]
+name = "segformer"
+dims = [8, 16]
+depths = [1, 1]
+num_heads = [1, 2]
+patch_sizes = [3, 3]
+strides = [2, 2]
+reductions = [2, 1]
+hidden_ratios = [2, 2]
+decoder_dim = 8
+"""
+MASKS = """
+[model]
+name = "mask2former"
+dim = 32
+mask_dim = 16
+num_heads = 2
+num_encoder_layers = 1
+encoder_hidden_dim = 32
+num_layers = 1
+hidden_dim = 32
+num_queries = 6
+num_points = 40
+
+[model.backbone]
+image_size = 24
+patch_size = 2
+dim = 8
+depths = [1, 1, 1, 1]
+num_heads = [1, 1, 2, 2]
+window_size = 4
+"""
+SCENES = 'source = "scenes?size=24&train=40&validation=12"\nimage_size = 24\ntest = 0.1\n[data.augment]\nflip = 0.5\n'
 WORDPIECE = 'tokenizer = "wordpiece"\nvocab_size = 60\ncontext = 32\n'
 TEXTS = {
     "language_model": ('[model]\nname = "gpt2"\ndim = 16\nnum_layers = 1\nnum_heads = 2\nmax_positions = 16\n',
@@ -73,6 +107,8 @@ TEXTS = {
     "translation": (TWO_PARTS, 'examples = "{rows}"\ntokenizer = "bpe"\nvocab_size = 300\ncontext = 16\n'),
 }  # fmt: skip
 PICTURES = {
+    "semantic_segmentation": (SEGMENTS, SCENES),
+    "mask_segmentation": (MASKS, SCENES),
     "image_classification": (LOOKS, 'source = "{classes}"\ntest = 0.2\n[data.augment]\nrotate = 20.0\nshift = 0.1\n'),
 }
 REST = """

@@ -95,7 +95,7 @@ def draw_boxes(
 
 def draw_masks(
     picture: Tensor,
-    masks: Bool[Tensor, "m y x"],
+    masks: Bool[Tensor, "m rows columns"],
     classes: Int[Tensor, "m"],
     *,
     labels: tuple[str, ...] | None = None,
@@ -125,9 +125,12 @@ def draw_masks(
 
 
 def draw_semantic(
-    picture: Tensor, classes: Int[Tensor, "y x"] | UInt8[Tensor, "y x"], labels: tuple[str, ...] | None = None,
-    *, smallest: int = SMALLEST,
-) -> Picture:  # fmt: skip
+    picture: Tensor,
+    classes: Int[Tensor, "rows columns"] | UInt8[Tensor, "rows columns"],
+    labels: tuple[str, ...] | None = None,
+    *,
+    smallest: int = SMALLEST,
+) -> Picture:
     """A picture under the colours of its pixels' classes, 255 being none, and a legend of those that occur."""
     image = enlarged(picture, smallest)
     numbers = resized_map(classes, (image.height, image.width))

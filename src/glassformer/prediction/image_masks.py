@@ -66,6 +66,10 @@ def predict_class_maps(
     return found
 
 
+WORKING = (384, 384)
+"""The size at which masks are cut at 0, as in Hugging Face's processor: smooth, then brought to the picture's."""
+
+
 def predict_masks(
     model: Any,
     processor: ImageProcessor,
@@ -79,6 +83,6 @@ def predict_masks(
     names, found = class_names(model.config), []
     for some, output in outputs(model, processor, pictures, batch_size, track):
         classes, masks = on_cpu(output.class_queries_logits), on_cpu(output.masks_queries_logits)
-        segments = instance_segments(classes, masks, sizes_of(some), threshold=threshold)
+        segments = instance_segments(classes, masks, sizes_of(some), threshold=threshold, working_size=WORKING)
         found += [Masks(each, names) for each in segments]
     return found
