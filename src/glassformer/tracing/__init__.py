@@ -5,6 +5,8 @@
     patch(model, {name: change})       a model some of whose activations are replaced
     logit_lens(model, ids)             what each layer would predict already
     attention_weights(model, *inputs)  where each head looks
+    attention_maps(model, pictures)    the same as maps over the picture; attention_rollout: through all blocks;
+                                       cross_attention_maps: what the queries of a detector read
     compare(a, b, inputs)              where two models first differ, and what it looks like
     cost(config, batch_size, length)   parameters, FLOPs, memory by kind, time on a machine, before anything is built
     plan(recipe, gpus, machine)        whether and how a training run fits, and what it takes; `hardware` has machines
@@ -28,6 +30,7 @@ from glassformer.tracing.divergence import Divergence
 from glassformer.tracing.failure import Failure
 from glassformer.tracing.hardware import HARDWARE, Hardware, hardware
 from glassformer.tracing.intervene import logit_lens, patch, record
+from glassformer.tracing.looking import attention_maps, attention_rollout, cross_attention_maps
 from glassformer.tracing.patterns import CANONICAL, activation_names
 from glassformer.tracing.plan import Plan, plan
 from glassformer.tracing.saved import Saved, saved_for_backward
@@ -54,9 +57,12 @@ __all__ = [
     "TensorInfo",
     "Trace",
     "activation_names",
+    "attention_maps",
+    "attention_rollout",
     "attention_weights",
     "compare",
     "cost",
+    "cross_attention_maps",
     "differences",
     "hardware",
     "listening_to_attention",
