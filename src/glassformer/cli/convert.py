@@ -35,6 +35,7 @@ class Convert:
 def run(options: Convert, _: list[str]) -> None:
     """Write the folder, and say what is in it."""
     from glassformer.cli.models import open_model
+    from glassformer.image.processor_file import FILE as PROCESSOR_FILE
 
     target = options.target.expanduser()
     if target.exists() and not target.is_dir():
@@ -55,10 +56,12 @@ def run(options: Convert, _: list[str]) -> None:
     opened.model.save_pretrained(target, max_shard_bytes=int(options.max_shard_gb * 1e9), special_tokens=special)
     if opened.run is None:
         keep_files(opened.folder, target)
-    elif tokenizer is not None:
-        tokenizer.save(target)
+    else:
+        opened.run.readers.save(target)
     weight = next(opened.model.parameters())
     named = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the source has none"
+    if (target / PROCESSOR_FILE).is_file():
+        named = "with its image processor" + (" and its tokenizer" if tokenizer is not None else "")
     print(f"{target}: {type(opened.model).__name__}, {opened.model.num_parameters:,} parameters, "
           f"{str(weight.dtype).removeprefix('torch.')}, {named}")  # fmt: skip
     if options.onnx:
@@ -81,8 +84,9 @@ def tokenizer_of(opened: "Opened") -> "Tokenizer | None":
     """The model's tokenizer, None where its folder has none."""
     from glassformer.text.tokenizer import FORMATS
 
-    there = opened.run is not None or any((opened.folder / name).is_file() for name in FORMATS)
-    return opened.tokenizer() if there else None
+    if opened.run is not None:
+        return opened.run.readers.tokenizer
+    return opened.tokenizer() if any((opened.folder / name).is_file() for name in FORMATS) else None
 
 
 def special_tokens_of(opened: "Opened", tokenizer: "Tokenizer | None") -> dict[str, Any]:
@@ -96,11 +100,11 @@ def special_tokens_of(opened: "Opened", tokenizer: "Tokenizer | None") -> dict[s
 
 
 def keep_files(source: Path, target: Path) -> None:
-    """Copy what belongs to the tokenizer and to generation, byte for byte; remove what an earlier one left."""
+    """Copy what belongs to tokenizer, processor and generation, byte for byte; remove what an earlier one left."""
     from glassformer.foundation.atomic import atomic_file
-    from glassformer.text.tokenizer import TOKENIZER_FILES
+    from glassformer.training.readers import READER_FILES
 
-    for name in (*TOKENIZER_FILES, "generation_config.json"):
+    for name in (*READER_FILES, "generation_config.json"):
         if (source / name).is_file():
             with atomic_file(target / name) as file:
                 file.write((source / name).read_bytes())

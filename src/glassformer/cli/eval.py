@@ -199,13 +199,16 @@ def pictures_of(data: str, split: str | None) -> "tuple[list[tuple[Any, int]], t
     from pathlib import Path
 
     from glassformer.image.datasets import load_pictures
-    from glassformer.image.folders import PARTS
+    from glassformer.image.folders import PARTS, all_of_classes
     from glassformer.text.examples import options_of
 
     path, choices = options_of(data)
     folder = Path(path).expanduser()
     in_parts = "validation" in choices or any((folder / name).is_dir() for name in PARTS["train"])
     split = split or ("all" if folder.is_dir() and not in_parts else "validation")
+    if folder.is_dir() and split == "all" and not in_parts:
+        labels, records = all_of_classes(folder)
+        return [(records, i) for i in range(len(records))], labels, split
     found = load_pictures(data)
     parts = {"train": [found.train], "validation": [found.validation], "all": [found.train, found.validation]}[split]
     return [(part, i) for part in parts for i in range(len(part))], found.labels, split

@@ -6,6 +6,7 @@ An encoder-decoder is three: the source is read once; then a first token, which 
 source; then one after another.
 
     encoder           model.onnx    input_ids, attention_mask [, token_type_ids] (b, t) -> last_hidden_state, or logits
+    image encoder     model.onnx    pixel_values (b, c, y, x) of the config's size -> last_hidden_state, or logits
     decoder           model.onnx    input_ids (b, t), attention_mask (b, p + t), past_key_values.N.{key,value}
                                     (b, g, p, k) -> logits (b, t, v), present.N.{key,value} (b, g, p + t, k)
     encoder-decoder   encoder_model.onnx            input_ids, attention_mask (b, s) -> last_hidden_state (b, s, d)

@@ -11,6 +11,7 @@ from glassformer.models.encoder import Encoder
 from glassformer.models.heads import Head
 from glassformer.models.language_model import LanguageModel
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
+from glassformer.models.vision import ImageClassification, ImageEncoder
 
 PAST = 3  # tokens in the example's cache
 KINDS_HELD = ("key", "value")
@@ -56,6 +57,20 @@ def encoder(model: Encoder | Head) -> list[Program]:
     outputs = tuple(field.name for field in fields(out) if getattr(out, field.name) is not None)
     inputs = tuple((name, example.clone(), ROWS) for name in names)
     return [Program("model.onnx", Reading(model, names), inputs, outputs)]
+
+
+# -- models that look at pictures --------------------------------------------------------------------------------------
+
+
+def looks_at_pictures(model: ImageEncoder | ImageClassification) -> list[Program]:
+    """The one program of an image encoder, with or without a head; pictures are of the config's size."""
+    config, size = model.config, model.config.image_size
+    example = torch.linspace(-1, 1, 2 * config.channels * size * size).reshape(2, config.channels, size, size)
+    with torch.no_grad():
+        out = model(example)
+    outputs = tuple(field.name for field in fields(out) if getattr(out, field.name) is not None)
+    names = ("pixel_values",)
+    return [Program("model.onnx", Reading(model, names), ((names[0], example, {0: "batch_size"}),), outputs)]
 
 
 # -- decoders ----------------------------------------------------------------------------------------------------------
@@ -206,6 +221,8 @@ KINDS: dict[type, Any] = {
     Encoder: encoder,
     Head: encoder,
     SequenceToSequenceModel: encoder_decoder,
+    ImageEncoder: looks_at_pictures,
+    ImageClassification: looks_at_pictures,
 }
 """Kind of model -> what makes its programs."""
 

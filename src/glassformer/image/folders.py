@@ -57,6 +57,13 @@ def folder_of_classes(name: str, kind: str, options: dict[str, str], seed: int) 
     return PictureSet(name, kind, labels, Records(train, _labelled), Records(validation, _labelled))
 
 
+def all_of_classes(root: Path) -> tuple[tuple[str, ...], Sequence[Record]]:
+    """The classes' names and all pictures of a folder of folders, none put aside."""
+    labels, entries = classes_of(root, SUFFIXES)
+    checked_headers([path for path, _ in entries], picture_size)
+    return labels, Records(entries, _labelled)
+
+
 def _labelled(entry: Labelled) -> Record:
     path, label = entry
     return Record(picture=read_image(path), label=label, place=str(path))

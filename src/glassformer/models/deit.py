@@ -87,7 +87,7 @@ class DeiT(ImageEncoder):
 
     def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
         grid = self.patches(pixel_values)
-        tokens = torch.cat([self.class_token, self.distillation_token], dim=1).expand(len(grid), -1, -1)
+        tokens = torch.cat([self.class_token, self.distillation_token], dim=1).expand(grid.shape[0], -1, -1)
         x = torch.cat([tokens, grid.flatten(1, 2)], dim=1)
         x = self.dropout(x + self.position(*grid.shape[1:3]))
         for block in self.blocks:

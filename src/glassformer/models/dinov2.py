@@ -188,7 +188,7 @@ class DINOv2(ImageEncoder):
     def hidden(self, pixel_values: Float[Tensor, "b c y x"], masked: Tensor | None = None) -> Float[Tensor, "b t d"]:
         grid = self.patches(pixel_values)
         x = hide(grid.flatten(1, 2), masked, self.mask_token)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = self.dropout(x + self.position(*grid.shape[1:3]))
         for block in self.blocks:
             x = block(x)

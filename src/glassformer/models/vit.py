@@ -169,7 +169,7 @@ class ViT(ImageEncoder):
         grid = self.patches(pixel_values)
         x = grid.flatten(1, 2)
         if self.class_token is not None:
-            x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
         return self.dropout(x + self.position(*grid.shape[1:3]))
 
     def read(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

@@ -73,7 +73,7 @@ class WindowMasks:
 
     def __call__(self, windows: Windows, x: Float[Tensor, "b y x d"]) -> Mask:
         if torch.compiler.is_compiling():
-            return windows.mask(len(x), x.device)
+            return windows.mask(x.shape[0], x.device)  # `len` would fix the batch's size
         key = (windows, len(x), x.device)
         if key not in self._kept:
             if len(self._kept) >= 8:  # pictures of ever other sizes: begin anew

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glassformer.foundation.suggest import did_you_mean
 from glassformer.image.datasets import Record, Records
 from glassformer.image.draw import draw_confusion, draw_sheet
 from glassformer.image.processor import ImageProcessor
@@ -32,6 +33,7 @@ from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
 
+BEST_BY = ("accuracy", "f1", "loss")
 SHOWN = 40  # pictures on the sheet of predictions
 
 
@@ -88,8 +90,17 @@ class ImageClassification(Task):
     data: ClassVar[type] = Pictures
     reads: ClassVar[tuple[str, ...]] = ("processor",)
     unit: ClassVar[str] = "pictures"
-    metric: ClassVar[str] = "accuracy"
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
+
+    best_by: str = "accuracy"  # or loss, which tells more where few pictures are there to validate on; or f1
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        return self.best_by
+
+    def check(self, recipe: "Recipe") -> None:
+        if self.best_by not in BEST_BY:
+            raise ValueError(f"[task] best_by is {self.best_by!r}{did_you_mean(self.best_by, BEST_BY)}")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         pictures, processor = pictures_of(recipe, "classification"), processor_of(recipe, readers)

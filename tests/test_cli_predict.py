@@ -1,0 +1,125 @@
+"""`glassformer predict` and `eval`: what a model sees in pictures, said, drawn and measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from glassformer.cli import main
+from glassformer.image.files import read_image, write_image
+from glassformer.image.processor import ImageProcessor
+from glassformer.models.catalog import build
+from glassformer.models.vit import ViTConfig
+
+NAMES = ("dark", "light", "grey")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that tells light pictures from dark ones, and two pictures of each in folders."""
+    folder = tmp_path_factory.mktemp("shades")
+    config = ViTConfig(image_size=8, patch_size=4, dim=4, num_layers=1, num_heads=1, hidden_dim=4, num_classes=3,
+                       labels=NAMES)  # fmt: skip
+    model = build(config, head="image_classification")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        block = model.encoder.blocks[0]
+        model.encoder.patches.weight[0].fill_(1 / 48)  # a patch's mean stands in its first place
+        model.encoder.patches.weight[1].fill_(-1 / 48)
+        for norm in (block.attention_norm, model.encoder.norm):
+            norm.weight.fill_(1.0)
+        block.attention.value.weight.copy_(torch.eye(4))  # and the class token reads the patches
+        block.attention.output.weight.copy_(torch.eye(4))
+        model.head.weight.copy_(torch.tensor([[-1.0, 0, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 0]]))
+    model.save_pretrained(folder / "model")
+    ImageProcessor(size=(8, 8)).save(folder / "model")
+    for name, value in {"dark": 10, "light": 240}.items():
+        (folder / "own" / name).mkdir(parents=True)
+        for i in range(2):
+            write_image(folder / "own" / name / f"{i}.png", torch.full((3, 9, 11), value + i, dtype=torch.uint8))
+    return folder
+
+
+def predict(folder: Path, *arguments: str) -> int:
+    return main(["predict", "--model", str(folder / "model"), *arguments])
+
+
+def test_classes_are_said_and_drawn(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = [str(folder / "own" / name / "0.png") for name in ("dark", "light")]
+    assert predict(folder, *pictures, "--output", str(tmp_path / "out"), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found[picture][0]["class"] for picture in pictures] == ["dark", "light"]
+    for rows in found.values():
+        assert {row["class"] for row in rows} == set(NAMES)
+        assert sum(row["probability"] for row in rows) == pytest.approx(1.0)
+        assert rows[0]["probability"] > rows[1]["probability"] > rows[2]["probability"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0-2.png", "0.png"]
+    drawn = read_image(tmp_path / "out" / "0-2.png")
+    assert (drawn == 240).all(0).sum() > 200 * 200  # the picture itself, enlarged
+
+
+def test_a_table_names_as_many_classes_as_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = str(folder / "own" / "light" / "0.png")
+    assert predict(folder, picture, "--top", "2", "--output", str(tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "light" in said
+    assert "grey" in said
+    assert "dark" not in said
+    assert str(tmp_path / "0.png") in said.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no picture is given"),
+        (["nowhere.png"], "nowhere.png is not there"),
+        (["MODEL/config.json"], "is no picture that Pillow can read"),
+        (["PICTURE", "--top", "0"], "--top is 0; expected 1 or more"),
+        (["PICTURE", "--threshold", "2"], "--threshold is 2.0; expected a number between 0 and 1"),
+        (["PICTURE", "--threshold", "0.3"], "--threshold 0.3 has no effect: ViTForImageClassification is for image"),
+        (["PICTURE", "--output", "MODEL/config.json"], "is a file; expected a folder"),
+        (["PICTURE", "--output", "HERE"], "is the picture itself"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_sentence_and_nothing_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    here = folder / "own" / "light"
+    places = {"MODEL": str(folder / "model"), "PICTURE": str(here / "0.png"), "HERE": str(here)}
+    given = [argument if argument in ("--top",) else _placed(argument, places) for argument in arguments]
+    before = sorted(folder.rglob("*"))
+    assert predict(folder, *given) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+def _placed(argument: str, places: dict[str, str]) -> str:
+    for name, path in places.items():
+        argument = argument.replace(name, path)
+    return argument
+
+
+def test_a_classifier_is_measured_on_a_folder_of_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["eval", "--model", str(folder / "model"), "--data", str(folder / "own")]
+    assert main([*arguments, "--json", "--split", "all"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["accuracy"], found["pictures"], found["split"]) == (1.0, 4, "all")
+    (folder / "own" / "light").rename(folder / "own" / "bright")
+    try:
+        assert main(arguments) == 2
+        assert "has the label 'bright', which the model does not know" in capsys.readouterr().err
+    finally:
+        (folder / "own" / "bright").rename(folder / "own" / "light")
+
+
+def test_a_classifier_of_pictures_wants_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--model", str(folder / "model")]) == 2
+    assert "is measured on pictures with their classes" in capsys.readouterr().err
+    assert main(["eval", "--model", str(folder / "model"), "--data", "digits", "--num-beams", "3"]) == 2
+    assert "--num-beams 3 has no effect" in capsys.readouterr().err
