@@ -5,6 +5,7 @@ import mutations_encoder_decoders  # noqa: F401 (declares its own)
 import mutations_encoders  # noqa: F401 (declares its own)
 import mutations_segmentation  # noqa: F401 (declares its own)
 import mutations_transformer  # noqa: F401 (declares its own)
+import mutations_video  # noqa: F401 (declares its own)
 import mutations_vision  # noqa: F401 (declares its own)
 import mutations_vision_descendants  # noqa: F401 (declares its own)
 import pytest

@@ -158,7 +158,7 @@ class VideoMAE(nn.Module, Pretrained):
     def fill_in(
         self, pixels: Float[Tensor, "b t c y x"], hidden: Bool[Tensor, "b s"], drawn: Float[Tensor, "b k p"]
     ) -> Float[Tensor, "b t c y x"]:
-        """The clips (in [0, 1] with three channels), hidden tubelets as drawn but as bright and varied as they were."""
+        """The clips with their hidden tubelets as drawn; normalised ones get the mean and spread that they had."""
         x = self._tubelets(pixels)
         new = drawn.new_zeros(*hidden.shape, drawn.shape[-1])
         new[hidden] = drawn.flatten(0, 1)
@@ -167,15 +167,20 @@ class VideoMAE(nn.Module, Pretrained):
             new = new * (x.std(-2, keepdim=True) + 1e-6) + x.mean(-2, keepdim=True)
         x = torch.where(hidden[..., None, None], new, x)
         (t, y, _), f, p = self.config.grid, self.config.tubelet_frames, self.config.patch_size
-        return rearrange(x, "b (t y x) (f p q) c -> b (t f) c (y p) (x q)", t=t, y=y, f=f, p=p)
+        filled = rearrange(x, "b (t y x) (f p q) c -> b (t f) c (y p) (x q)", t=t, y=y, f=f, p=p)
+        mean, std = self._normal(pixels)
+        return (filled - mean) / std
 
     def _tubelets(self, pixels: Float[Tensor, "b t c y x"]) -> Float[Tensor, "b s p c"]:
         """Each tubelet's pixels as they were before they were normalised."""
-        if self.config.channels == 3:
-            mean, std = (pixels.new_tensor(each)[:, None, None] for each in (PIXEL_MEAN, PIXEL_STD))
-            pixels = pixels * std + mean
+        mean, std = self._normal(pixels)
         f, p = self.config.tubelet_frames, self.config.patch_size
-        return rearrange(pixels, "b (t f) c (y p) (x q) -> b (t y x) (f p q) c", f=f, p=p, q=p)
+        return rearrange(pixels * std + mean, "b (t f) c (y p) (x q) -> b (t y x) (f p q) c", f=f, p=p, q=p)
+
+    def _normal(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        of = (PIXEL_MEAN, PIXEL_STD) if self.config.channels == 3 else ((0.0,), (1.0,))
+        mean, std = (pixels.new_tensor(each)[:, None, None] for each in of)
+        return mean, std
 
     def _checked(self, mask: Tensor, batch: int) -> Bool[Tensor, "b s"]:
         expected = (batch, self.config.num_tubelets)

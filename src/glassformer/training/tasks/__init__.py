@@ -22,12 +22,14 @@ from glassformer.training.tasks.image_classification import ImageClassification
 from glassformer.training.tasks.language_model import LanguageModelling
 from glassformer.training.tasks.mask_segmentation import MaskSegmentation
 from glassformer.training.tasks.masked_lm import MaskedLanguageModelling
+from glassformer.training.tasks.masked_video import MaskedVideo
 from glassformer.training.tasks.question_answering import QuestionAnswering
 from glassformer.training.tasks.reconstruction import Reconstruction
 from glassformer.training.tasks.semantic_segmentation import SemanticSegmentation
 from glassformer.training.tasks.tagging import Tagging
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 from glassformer.training.tasks.translation import Translation
+from glassformer.training.tasks.video_classification import VideoClassification
 
 TASKS: dict[str, type[Task]] = {
     "language_model": LanguageModelling,
@@ -43,6 +45,8 @@ TASKS: dict[str, type[Task]] = {
     "detection": Detection,
     "reconstruction": Reconstruction,
     "distillation": Distillation,
+    "video_classification": VideoClassification,
+    "masked_video": MaskedVideo,
 }
 """[task] name -> its settings and what they do."""
 

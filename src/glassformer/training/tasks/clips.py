@@ -1,0 +1,107 @@
+"""What the tasks share that learn from clips: where these come from, as many frames as the model sees."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from torch import Tensor
+
+from glassformer.image.draw import font, paper, write
+from glassformer.image.files import as_tensor
+from glassformer.image.processor import ImageProcessor
+from glassformer.training.data import Augmentation
+from glassformer.video.datasets import ClipRecord, load_clips
+from glassformer.video.files import filmstrip
+from glassformer.video.processor import evenly
+
+if TYPE_CHECKING:
+    from glassformer.training.recipe import Recipe
+
+ROOM = 1 << 30  # bytes of resized clips that are kept in memory
+
+
+@dataclass(frozen=True)
+class ClipParts:
+    """Clips to learn from, and to choose by."""
+
+    name: str
+    labels: tuple[str, ...]
+    train: "SeenClips"
+    validation: "SeenClips"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {len(self.train):,} clips, {len(self.validation):,} more to validate on"
+
+
+class SeenClips:
+    """Records with their clips as the model sees them, each read when it is first asked for, kept where there is room.
+
+    Of a clip with more frames than the model reads some are taken, evenly over the whole; of one, the middle.
+    """
+
+    def __init__(self, records: Sequence[ClipRecord], processor: ImageProcessor, frames: int, room: int = ROOM) -> None:
+        self.records, self.processor, self.frames, self.room = records, processor, frames, room
+        self.kept: dict[int, ClipRecord] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, number: int) -> ClipRecord:
+        found = self.kept.get(number)
+        if found is None:
+            record = self.records[number]
+            clip = record.clip if len(record.clip) == self.frames else evenly(record.clip, self.frames)
+            found = replace(record, clip=torch.stack([self.processor.resized(frame) for frame in clip]))
+            if found.clip.nbytes <= self.room:
+                self.room -= found.clip.nbytes
+                self.kept[number] = found
+        return found
+
+    def some(self, numbers: Iterable[Any]) -> list[ClipRecord]:
+        """Some of them."""
+        return [self[int(number)] for number in numbers]
+
+
+def clips_of(recipe: "Recipe", processor: ImageProcessor) -> ClipParts:
+    """The clips that [data] names (see `glassformer.video.datasets.load_clips`), `num_frames` of the model of each."""
+    data, config = recipe.pictures, recipe.model
+    frames: int = getattr(config, "num_frames", 1)
+    found = load_clips(data.source, frames=frames, seed=data.split)
+    parts = (SeenClips(part, processor, frames) for part in (found.train, found.validation))
+    return ClipParts(found.name, found.labels, *parts)
+
+
+def stacked_clips(records: Sequence[ClipRecord]) -> UInt8[Tensor, "b t 3 y x"]:
+    """The clips of records that are of one length and size."""
+    return torch.stack([record.clip for record in records])
+
+
+def check_clips(recipe: "Recipe") -> None:
+    """Raise ValueError where [data] asks for what is done to pictures alone."""
+    if recipe.pictures.augment != Augmentation():
+        raise ValueError("[data.augment] turns and shifts single pictures, the frames of a clip each otherwise; "
+                         "leave it out for clips")  # fmt: skip
+    if recipe.pictures.test:
+        raise ValueError(f"[data] test={recipe.pictures.test}: no clips are put aside to test on; leave it out")
+
+
+def draw_clips(
+    rows: Sequence[tuple[str, UInt8[Tensor, "t 3 y x"]]], *, title: str, side: int = 64
+) -> UInt8[Tensor, "3 y x"]:
+    """A row of frames for each clip, beside what is said of it, under a title."""
+    letters, line = font(15), side + 6
+    room = 20 + max(int(letters.getlength(text)) for text, _ in rows)
+    width = room + max(len(clip) for _, clip in rows) * (side + 2) + 8
+    image, pen = paper(max(width, int(letters.getlength(title)) + 20), 36 + len(rows) * line)
+    write(pen, (10, 8), title, 15)
+    for number, (text, _) in enumerate(rows):
+        write(pen, (10, 36 + number * line + side // 2), text, 15, anchor="lm")
+    sheet = as_tensor(image)
+    for number, (_, clip) in enumerate(rows):
+        larger = F.interpolate(clip.float(), (side, side), mode="nearest-exact").to(torch.uint8)
+        strip, top = filmstrip(larger), 36 + number * line
+        sheet[:, top : top + strip.shape[1], room : room + strip.shape[2]] = strip
+    return sheet

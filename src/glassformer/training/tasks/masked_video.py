@@ -1,0 +1,138 @@
+"""Drawing what is hidden of a clip (Tong et al. 2022, "VideoMAE: Masked Autoencoders Are Data-Efficient Learners")."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glassformer.image.processor import ImageProcessor
+from glassformer.models.videomae import VideoMAE, tubes
+from glassformer.models.videomae_config import VideoMAEConfig
+from glassformer.training.batches import Batch, cut
+from glassformer.training.data import Pictures
+from glassformer.training.readers import Readers
+from glassformer.training.tasks.clips import SeenClips, check_clips, clips_of, draw_clips, stacked_clips
+from glassformer.training.tasks.heads import family_of
+from glassformer.training.tasks.pictures import processor_of
+from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+from glassformer.training.tasks.video_classification import clip_loader
+from glassformer.video.datasets import ClipRecord
+
+if TYPE_CHECKING:
+    from glassformer.training.recipe import Recipe
+
+SHOWN = 4  # clips on the sheet, each three times
+
+
+class HiddenClips(Validation):
+    """Clips of which the same tubes are hidden each time; in the end a sheet of what was drawn."""
+
+    more_in_the_end = True
+
+    def __init__(self, clips: SeenClips, config: VideoMAEConfig, ratio: float, *, batch_size: int, seed: int) -> None:
+        self.clips, self.config, self.ratio, self.seed = clips, config, ratio, seed
+        self.numbers = cut(np.arange(len(clips)), batch_size)
+        self._spread: float | None = None
+
+    def batches(self) -> Iterable[Batch]:
+        return map(self.batch, self.numbers)
+
+    def batch(self, numbers: Iterable[int]) -> Batch:
+        """The clips of these numbers; what is hidden of them depends on the first."""
+        numbers = list(numbers)
+        random = np.random.default_rng([self.seed, int(numbers[0])])
+        return hidden(self.clips.some(numbers), self.config, self.ratio, self.clips.processor, random)
+
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+        """`explained`: the part of the hidden pixels' spread about their clip's mean that is drawn."""
+        if self._spread is None:
+            self._spread = float(np.mean([spread(model, batch) for batch in self.batches()]))
+        pictures = {"predictions.png": self.drawn(model)} if final else {}
+        return Measured(metrics={"explained": 1 - loss / self._spread}, pictures=pictures)
+
+    def drawn(self, model: VideoMAE) -> Tensor:
+        """Some clips, below each what of it was read, and what was drawn."""
+        batch, processor = self.batch(self.numbers[0][:SHOWN]), self.clips.processor
+        device = next(model.parameters()).device
+        pixels, mask = (batch.inputs[name].to(device) for name in ("pixel_values", "bool_masked_pos"))
+        with torch.no_grad():
+            drawn = model(pixels, mask).logits
+        shown = [pixels, model.fill_in(pixels, mask, torch.zeros_like(drawn)), model.fill_in(pixels, mask, drawn)]
+        rows = [(processor.pixels(each.cpu()).clamp(0, 1) * 255).round().to(torch.uint8) for each in shown]
+        names = ("clip", "what is read", "drawn")
+        title = f"{self.ratio:.0%} of the places hidden, at all times, and drawn again"
+        return draw_clips([(name, row[i]) for i in range(len(pixels)) for name, row in zip(names, rows, strict=True)],
+                          title=title)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedVideo(Task):
+    """A masked autoencoder learns from clips without labels; the baseline draws each tubelet's mean.
+
+    `mask_ratio` of the places are hidden, each at all times (the paper's 0.9 is for 14 × 14 places).
+    """
+
+    mask_ratio: float = 0.9
+    data: ClassVar[type] = Pictures
+    reads: ClassVar[tuple[str, ...]] = ("processor",)
+    unit: ClassVar[str] = "clips"
+    found_in_data: ClassVar[tuple[str, ...]] = ()
+
+    def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
+        processor = processor_of(recipe, readers)
+        clips, config, ratio = clips_of(recipe, processor), self.config_of(recipe.model), self.mask_ratio
+        size, seed = recipe.evaluation.batch_size, recipe.training.seed
+        tubes(config, 1, ratio)
+        return Prepared(
+            readers=Readers(processor=processor),
+            batches=clip_loader(
+                recipe, clips.train, lambda records, random: hidden(records, config, ratio, processor, random)
+            ),
+            validation=HiddenClips(clips.validation, config, ratio, batch_size=size, seed=seed),
+            data=str(clips),
+            baseline={"explained": 0.0},
+        )
+
+    def build(self, config: Any) -> VideoMAE:
+        return VideoMAE(self.config_of(config))
+
+    def config_of(self, config: Any) -> VideoMAEConfig:
+        """The model's settings. ValueError for a model that draws no clips."""
+        if not isinstance(config, VideoMAEConfig):
+            raise ValueError(f"name is {family_of(config)!r}, which draws no clips; 'videomae' does")
+        return config
+
+    def check(self, recipe: "Recipe") -> None:
+        check_clips(recipe)
+
+    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
+        """Not counted: the encoder reads a part of the tubelets."""
+
+    def next_command(self, folder: Path) -> str:
+        return f"glassformer train videomae_motion --init.from {folder}"
+
+
+def hidden(
+    records: Sequence[ClipRecord],
+    config: VideoMAEConfig,
+    ratio: float,
+    processor: ImageProcessor,
+    random: np.random.Generator,
+) -> Batch:
+    """Clips, and which of their tubelets are hidden."""
+    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    pixels = processor.normalised(stacked_clips(records))
+    inputs = {"pixel_values": pixels, "bool_masked_pos": tubes(config, len(records), ratio, generator)}
+    return Batch(inputs=inputs, target="pixel_values", units=len(records))
+
+
+def spread(model: VideoMAE, batch: Batch) -> float:
+    """The mean squared distance of the hidden tubelets' targets from their mean."""
+    device = next(model.parameters()).device
+    target = model.target(batch.inputs["pixel_values"].to(device))[batch.inputs["bool_masked_pos"].to(device)]
+    target = target - (0 if model.config.normalized_pixels else target.mean())
+    return float(target.square().mean())
