@@ -19,6 +19,7 @@ from glassformer.models.bigram import Bigram
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
 from glassformer.parts import MixtureOfExperts, kernels, use_kernels
+from glassformer.parts.kernels import ATTENTIONS
 from glassformer.parts.experts import every_expert
 from glassformer.training import checkpoint_activations
 
@@ -94,7 +95,7 @@ def close_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], toleranc
 
 def has_attention(model: nn.Module) -> bool:
     """Whether there is attention whose kernel can be chosen."""
-    return any(hasattr(module, "kernel") and not hasattr(module, "weight") for module in model.modules())
+    return any(isinstance(module, ATTENTIONS) for module in model.modules())
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

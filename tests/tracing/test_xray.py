@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from declared import DECLARED, Declared
+from properties import has_attention
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -49,7 +50,7 @@ def test_every_model_is_seen_forward_and_backward_and_left_as_it_was(case: Decla
 @every_model
 def test_attention_weights_are_those_of_the_reference_kernel(case: Declared) -> None:
     model, inputs = case.build().eval(), case.inputs()
-    if case.name == "bigram":
+    if not has_attention(model):
         with pytest.raises(ValueError, match="attention=True"):
             xray(model, **inputs, attention=True).attention(0)
         return
@@ -57,7 +58,11 @@ def test_attention_weights_are_those_of_the_reference_kernel(case: Declared) -> 
         trace = xray(model, **inputs, attention=True)
     expected = attention_weights(model, **inputs)
     assert list(trace.weights) == list(expected)
-    assert all(torch.equal(trace.attention(name), weights) for name, weights in expected.items())
+    for name, weights in expected.items():  # convolutions that are listened to are not folded with their norms
+        if case.kind.name == "detection":
+            torch.testing.assert_close(trace.attention(name), weights)
+        else:
+            assert torch.equal(trace.attention(name), weights)
 
 
 def test_what_the_kernels_measure_of_the_machine_is_no_part_of_the_model(

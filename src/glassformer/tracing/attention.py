@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.parts import Attention, LatentAttention, kernels
+from glassformer.parts import kernels
+from glassformer.parts.kernels import ATTENTIONS
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def listening_to_attention(model: nn.Module) -> Iterator[dict[str, Float[Tensor,
     attention.
     """
     seen: dict[str, Tensor] = {}
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, Attention | LatentAttention)}
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, ATTENTIONS)}
     if not layers:
         raise ValueError(f"{type(model).__name__} has no attention layer to look into")
 

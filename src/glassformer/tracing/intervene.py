@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from glassformer.models.language_model import LanguageModel
 from glassformer.ops.attend import reference
-from glassformer.parts import Attention, LatentAttention
+from glassformer.parts.kernels import ATTENTIONS
 from glassformer.tracing.modules import module_at
 from glassformer.tracing.patterns import activation_names, matching, require_seen, resolve
 from glassformer.tracing.values import shape_text, tensors_in
@@ -57,7 +57,7 @@ def _hooked(model: nn.Module, name: str, note: Callable[[str, Any], None]) -> An
 def _is_tap(model: nn.Module, name: str) -> bool:
     """Whether a name is that of the attention weights of a layer of ours."""
     owner, _, last = name.rpartition(".")
-    return last == "weights" and isinstance(module_at(model, owner), Attention | LatentAttention)
+    return last == "weights" and isinstance(module_at(model, owner), ATTENTIONS)
 
 
 @contextmanager

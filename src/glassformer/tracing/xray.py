@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from glassformer.ops.linear_switch import onednn_matmul_is_exact
 from glassformer.ops.machine import machine
-from glassformer.parts import Attention, LatentAttention, Linear, TiedLinear, kernels
+from glassformer.parts import Linear, TiedLinear, kernels
+from glassformer.parts.kernels import ATTENTIONS
 from glassformer.tracing.failure import failure_of
 from glassformer.tracing.keeper import Keeper
 from glassformer.tracing.patterns import activation_names, require_seen, resolve
@@ -113,7 +114,7 @@ def _check(trace: Trace, keep: Sequence[str], backward: bool) -> None:
 
 @contextmanager
 def _prepared(model: nn.Module, trace: Trace, backward: bool, statistics: bool, *, weights: bool) -> Iterator[None]:
-    if any(isinstance(module, Linear | TiedLinear | Attention | LatentAttention) for module in model.modules()):
+    if any(isinstance(module, Linear | TiedLinear | ATTENTIONS) for module in model.modules()):
         machine()  # what our kernels measure once on each machine is no part of the model
         onednn_matmul_is_exact()
     with ExitStack() as stack:
@@ -128,7 +129,7 @@ def _prepared(model: nn.Module, trace: Trace, backward: bool, statistics: bool, 
 @contextmanager
 def _weights_formed(model: nn.Module) -> Iterator[None]:
     """While entered, no kernel of ours hides the weights, and torch.nn's own layers run operator by operator."""
-    ours = any(isinstance(module, Attention | LatentAttention) for module in model.modules())
+    ours = any(isinstance(module, ATTENTIONS) for module in model.modules())
     fast = torch.backends.mha.get_fastpath_enabled()
     with kernels(model, attend="reference") if ours else nullcontext():
         torch.backends.mha.set_fastpath_enabled(False)

@@ -42,13 +42,13 @@ class Found(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Seen, labels: tuple[str, ...], *, batch_size: int) -> None:
-        self.pictures, self.labels = pictures, labels
+    def __init__(self, pictures: Seen, labels: tuple[str, ...], processor: ImageProcessor, *, batch_size: int) -> None:
+        self.pictures, self.labels, self.processor = pictures, labels, processor
         self.numbers = cut(np.arange(len(pictures)), batch_size)
         self.matched: Tensor | None = None
 
     def batches(self) -> Iterable[Batch]:
-        return (detected(self.pictures.some(numbers), self.pictures.processor) for numbers in self.numbers)
+        return (detected(self.pictures.some(numbers), self.processor) for numbers in self.numbers)
 
     def keep(self, batch: Batch, output: Any) -> Any:
         """Logits and boxes, and what they were to be."""
@@ -115,9 +115,9 @@ class Detection(Task):
         pictures, processor = pictures_of(recipe, "detection"), processor_of(recipe, readers)
         labels = classes_of(recipe, pictures)
         number = [labels.index(label) for label in pictures.labels]
+        as_it_is = replace(processor, size=None)  # pictures are kept as they are, and resized with their boxes
         train, validation, test = (
-            Seen(fitted(part, number, processor), processor)
-            for part in (pictures.train, pictures.validation, pictures.test)
+            Seen(renumbered(part, number), as_it_is) for part in (pictures.train, pictures.validation, pictures.test)
         )
         flip = recipe.pictures.augment.flip
 
@@ -131,11 +131,11 @@ class Detection(Task):
         return Prepared(
             readers=Readers(processor=processor),
             batches=loader_of(recipe, train, make),
-            validation=Found(validation, labels, batch_size=size),
+            validation=Found(validation, labels, processor, batch_size=size),
             data=f"{pictures}, of {len(labels)} classes",
             settings={"labels": labels, "num_classes": len(labels)},
             baseline=unseen(train, validation),
-            test=Found(test, labels, batch_size=size) if len(test) else None,
+            test=Found(test, labels, processor, batch_size=size) if len(test) else None,
             test_baseline=unseen(train, test) if len(test) else {},
         )
 
@@ -154,16 +154,14 @@ class Detection(Task):
         return f"glassformer predict --model {folder} PICTURE.png"
 
 
-def fitted(records: Records[Any, Record], numbers: Sequence[int], processor: ImageProcessor) -> Records[Any, Record]:
-    """Records at the model's size, boxes too, whose class i is called `numbers[i]`, as the model has it."""
+def renumbered(records: Records[Any, Record], numbers: Sequence[int]) -> Records[Any, Record]:
+    """Records whose class i is called `numbers[i]`, as the model has it."""
 
     def read(entry: Any) -> Record:
         record = records.read(entry)
         assert record.objects is not None
-        picture = processor.resized(record.picture)
-        scale = torch.tensor([picture.shape[i] / record.picture.shape[i] for i in (2, 1, 2, 1)])
         classes = torch.tensor(numbers, dtype=torch.long)[record.objects.classes]
-        return replace(record, picture=picture, objects=Objects(classes=classes, boxes=record.objects.boxes * scale))
+        return replace(record, objects=Objects(classes=classes, boxes=record.objects.boxes))
 
     return Records(records.entries, read)
 
@@ -178,7 +176,7 @@ def flipped(record: Record) -> Record:
 
 
 def detected(records: Sequence[Record], processor: ImageProcessor) -> Batch:
-    """The batch of some records at the model's size; a mask of pixels only where some are padding."""
+    """The batch of some records; a mask of pixels only where some are padding."""
     objects = [one.objects for one in records if one.objects is not None]
     inputs = processor([one.picture for one in records], objects=objects)
     if "pixel_mask" in inputs and inputs["pixel_mask"].all():
