@@ -95,6 +95,8 @@ def test_parts_in_folders_of_their_own(tmp_path: Path):
     part = load_pictures(f"{tmp_path / 'train'}?validation={tmp_path / 'val'}")
     assert [record.place for record in part.validation] == [record.place for record in pictures.validation]
     assert len(load_pictures(f"{tmp_path}?validation=0.5").train) == 10
+    (tmp_path / "val" / "daisy").rename(tmp_path / "daisy")
+    assert {record.label for record in load_pictures(str(tmp_path)).validation} == {1}  # a rose is a rose
     (tmp_path / "val" / "rose").rename(tmp_path / "val" / "tulip")
     with pytest.raises(ValueError, match=r"the class 'tulip', which .*train has not"):
         load_pictures(str(tmp_path))

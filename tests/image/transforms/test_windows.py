@@ -99,6 +99,9 @@ def test_flipping_twice_changes_nothing_and_once_exchanges_the_sides():
     assert torch.equal(map_of(once), map_of(batch).flip(-1))
     first = objects_of(batch)[0].boxes[0]
     assert objects_of(once)[0].boxes[0].tolist() == [17 - first[2], first[1], 17 - first[0], first[3]]
+    bare = flip(scene(masks=False), WHATEVER)
+    for one, other in zip(objects_of(bare), objects_of(once), strict=True):
+        assert torch.equal(one.boxes, other.boxes)
     twice = flip(once, WHATEVER)
     assert torch.equal(twice.pictures, batch.pictures)
     for one, other in zip(objects_of(twice), objects_of(batch), strict=True):
