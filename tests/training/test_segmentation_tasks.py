@@ -14,8 +14,8 @@ from glassformer.image.processor import ImageProcessor
 from glassformer.models.outputs import SegmentationOutput, UniversalSegmentationOutput
 from glassformer.training import load_recipe, train
 from glassformer.training.tasks.mask_segmentation import Masks, masked, regions
-from glassformer.training.tasks.pictures import as_records
-from glassformer.training.tasks.segments import Whole, coloured, flipped, mirrored
+from glassformer.training.tasks.pictures import Seen, as_records
+from glassformer.training.tasks.segments import coloured, flipped, mirrored, whole
 from glassformer.training.tasks.semantic_segmentation import Maps, commonest, everywhere, mapped
 
 PROCESSOR = ImageProcessor(size=(32, 32))
@@ -56,8 +56,8 @@ every = {steps}
 """
 
 
-def scenes(kind: str) -> Whole:
-    return Whole(as_records(load_pictures("scenes?size=32&train=12&validation=1", kind).train))
+def scenes(kind: str) -> Seen:
+    return whole(as_records(load_pictures("scenes?size=32&train=12&validation=1", kind).train), PROCESSOR)
 
 
 def test_a_mirrored_picture_takes_its_map_boxes_and_masks_along() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS = {"boxes": "bbox", "masks": "segm"}
+KINDS: dict[str, Any] = {"boxes": "bbox", "masks": "segm"}
 """What is compared -> the package's word for it."""
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 """The mean over IoU 0.50, 0.55 … 0.95; at 0.50; at 0.75; of objects below 32², up to 96², and above, in pixels."""

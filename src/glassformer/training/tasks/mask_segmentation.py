@@ -18,8 +18,8 @@ from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import classes_of, loader_of, pictures_of, processor_of
-from glassformer.training.tasks.segments import SHOWN, Whole, check_flips_alone, flipped
+from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of
+from glassformer.training.tasks.segments import SHOWN, check_flips_alone, flipped, whole
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Masks(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Whole, labels: tuple[str, ...], processor: ImageProcessor, batch_size: int) -> None:
+    def __init__(self, pictures: Seen, labels: tuple[str, ...], processor: ImageProcessor, batch_size: int) -> None:
         self.pictures, self.labels, self.processor = pictures, labels, processor
         self.numbers = cut(np.arange(len(pictures)), batch_size)
 
@@ -89,7 +89,9 @@ class MaskSegmentation(Task):
         labels = classes_of(recipe, pictures)
         if labels != pictures.labels:
             raise ValueError(f"[model] labels are {labels}; the objects of {pictures.name} are of {pictures.labels}")
-        train, validation, test = (Whole(part) for part in (pictures.train, pictures.validation, pictures.test))
+        train, validation, test = (
+            whole(part, processor) for part in (pictures.train, pictures.validation, pictures.test)
+        )
 
         def make(records: list[Record], random: np.random.Generator) -> Batch:
             return masked(flipped(records, recipe.pictures.augment.flip, random), processor)
@@ -133,7 +135,7 @@ def mask_ap(said: Sequence[Mapping[str, Tensor]], there: Sequence[Mapping[str, T
     return {f"mask_{name}": value for name, value in coco_ap(said, there, kind="masks").items()}
 
 
-def regions(pictures: Whole, processor: ImageProcessor) -> dict[str, float]:
+def regions(pictures: Seen, processor: ImageProcessor) -> dict[str, float]:
     """What is reached without learning: regions of nearly one colour, the smaller the surer, of the first class.
 
     One class for all, as colours say nothing of it: so many classes, so much less is right.
@@ -147,8 +149,10 @@ def regions(pictures: Whole, processor: ImageProcessor) -> dict[str, float]:
         picture = processor.pixels(batch.inputs["pixel_values"][0])
         shades = (picture * (SHADES - 1)).round().long()
         colours = (shades[0] * SHADES + shades[1]) * SHADES + shades[2]
-        masks = [torch.from_numpy(labelled == i) for colour in colours.unique()
-                 for labelled, count in [label((colours == colour).numpy())] for i in range(1, count + 1)]  # fmt: skip
+        masks = []
+        for colour in colours.unique():
+            labelled: Any = label((colours == colour).numpy())
+            masks += [torch.from_numpy(labelled[0] == i) for i in range(1, labelled[1] + 1)]
         masks = [mask for mask in masks if LEAST <= mask.sum() <= mask.numel() // 4]
         scores = torch.tensor([1 - float(mask.float().mean()) for mask in masks])
         kept = torch.stack(masks) if masks else torch.zeros(0, *colours.shape, dtype=torch.bool)

@@ -1,6 +1,6 @@
 """What the tasks share that learn where things are: pictures with what is known of each of their pixels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,26 +11,20 @@ from torch import Tensor
 
 from glassformer.image.datasets import Record, Records
 from glassformer.image.draw import class_colour
+from glassformer.image.processor import ImageProcessor
 from glassformer.training.data import Augmentation
+from glassformer.training.tasks.pictures import Seen
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
 
 SHOWN = 8  # pictures on the sheet of predictions
+ROOM = 1 << 28  # bytes of pictures that are kept in memory; their maps and masks come to them
 
 
-class Whole:
-    """Records as they are, read each time: the processor resizes a picture together with its map or its masks."""
-
-    def __init__(self, records: Records[Any, Record]) -> None:
-        self.records = records
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def some(self, numbers: Iterable[Any]) -> list[Record]:
-        """Some of them."""
-        return [self.records[int(number)] for number in numbers]
+def whole(records: Records[Any, Record], processor: ImageProcessor) -> Seen:
+    """Records at their own size: the processor resizes a picture together with its map or its masks."""
+    return Seen(records, replace(processor, size=None, crop=None), ROOM)
 
 
 def check_flips_alone(recipe: "Recipe") -> None:

@@ -17,8 +17,8 @@ from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import classes_of, loader_of, pictures_of, processor_of
-from glassformer.training.tasks.segments import SHOWN, Whole, check_flips_alone, coloured, flipped
+from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of
+from glassformer.training.tasks.segments import SHOWN, check_flips_alone, coloured, flipped, whole
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Maps(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Whole, labels: tuple[str, ...], processor: ImageProcessor, batch_size: int) -> None:
+    def __init__(self, pictures: Seen, labels: tuple[str, ...], processor: ImageProcessor, batch_size: int) -> None:
         self.pictures, self.labels, self.processor = pictures, labels, processor
         self.numbers = cut(np.arange(len(pictures)), batch_size)
         self.room = SHOWN
@@ -50,7 +50,7 @@ class Maps(Validation):
         return counts, said[:shown], list(there[:shown])
 
     def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
-        counts = sum(each[0] for each in kept)
+        counts = np.sum([each[0] for each in kept], axis=0)
         metrics = {"mean_iou": mean_iou(counts), "pixel_accuracy": pixel_accuracy(counts)}
         if not final:
             return Measured(metrics=metrics)
@@ -86,7 +86,9 @@ class SemanticSegmentation(Task):
         labels = classes_of(recipe, pictures)
         if labels != pictures.labels:
             raise ValueError(f"[model] labels are {labels}; the maps of {pictures.name} number {pictures.labels}")
-        train, validation, test = (Whole(part) for part in (pictures.train, pictures.validation, pictures.test))
+        train, validation, test = (
+            whole(part, processor) for part in (pictures.train, pictures.validation, pictures.test)
+        )
 
         def make(records: list[Record], random: np.random.Generator) -> Batch:
             return mapped(flipped(records, recipe.pictures.augment.flip, random), processor)
@@ -125,7 +127,7 @@ def mapped(records: Sequence[Record], processor: ImageProcessor) -> Batch:
     return Batch(inputs=inputs, target="labels", units=len(records), ignored=UNLABELLED)
 
 
-def commonest(pictures: Whole, num_classes: int) -> int:
+def commonest(pictures: Seen, num_classes: int) -> int:
     """The class of most pixels."""
     counts = np.zeros(num_classes, np.int64)
     for record in pictures.some(range(min(COUNTED, len(pictures)))):
@@ -134,7 +136,7 @@ def commonest(pictures: Whole, num_classes: int) -> int:
     return int(counts.argmax())
 
 
-def everywhere(number: int, pictures: Whole, num_classes: int) -> dict[str, float]:
+def everywhere(number: int, pictures: Seen, num_classes: int) -> dict[str, float]:
     """What is reached by one class for every pixel."""
     counts = np.zeros((num_classes, num_classes), np.int64)
     for record in pictures.some(range(len(pictures))):
