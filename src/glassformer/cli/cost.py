@@ -105,7 +105,7 @@ def quantities(said: "Said", machine: "Hardware") -> "Table":
     if said.training:
         rows |= {"gradients": memory.gradients, "optimizer state": memory.optimizer,
                  "activations": memory.activations, "activations, checkpointed": memory.checkpointed}  # fmt: skip
-    rows |= {"logits": memory.logits, "key-value cache": memory.kv_cache}
+    rows |= {"logits": memory.logits, "key-value cache": memory.kv_cache, "inputs": memory.inputs}
     table = Table(
         title="a training step" if said.training else "a forward pass", title_justify="left", show_header=False
     )

@@ -21,9 +21,12 @@ from glassformer.parts import MixtureOfExperts
 from glassformer.tracing.hardware import Hardware
 from glassformer.tracing.ledger import Entry, Ledger, most_held, most_held_checkpointed, recomputed
 from glassformer.tracing.part_costs import cache_bytes, counting, kinds_of
+from glassformer.tracing.values import tensors_in
 
 STATES = {"adamw": 2, "lion": 1, "muon": 1, "sgd": 0}
 """Optimizer -> numbers that it keeps for each parameter; Muon keeps two for those that are no matrix of a block."""
+FUSED = ("adamw",)
+"""Optimizers whose step needs no room beside what they keep."""
 DEVICES = ("cpu", "cuda")
 
 
@@ -35,7 +38,8 @@ class Memory:
 
     `logits` are the scores of the vocabulary and what the loss makes of them; `backward` is the most that the backward
     pass holds of activations, their gradients, and those of the weights (see `ledger.most_held`); `working` is
-    what the optimizer's step needs for a moment.
+    what the optimizer's step needs for a moment. `inputs` are what the model reads and the backward pass does not,
+    such as pictures: their owner holds them meanwhile.
     """
 
     weights: int
@@ -50,18 +54,22 @@ class Memory:
     kv_cache: int = 0
     logits: int = 0
     working: int = 0
+    inputs: int = 0
 
     def total(self, *, checkpointing: bool) -> int:
         """The most that is held at once.
 
-        weights + optimizer + max(activations + logits, backward, gradients + working): all activations are there when
-        the backward pass begins and no gradient is; at its end it is the other way round.
+        weights + optimizer + inputs + max(activations + logits, backward, gradients + working): all activations are
+        there when the backward pass begins and no gradient is; at its end it is the other way round.
         """
-        kept, backward = self.activations, self.backward
+        most = max(self.made(checkpointing), self.gradients + self.working)
+        return self.weights + self.casts + self.optimizer + self.kv_cache + self.inputs + most
+
+    def made(self, checkpointing: bool) -> int:
+        """The most that the forward and the backward pass make and hold: max(activations + logits, backward)."""
         if checkpointing:
-            kept, backward = self.checkpointed, self.backward_checkpointed
-        most = max(kept + self.logits, backward, self.gradients + self.working)
-        return self.weights + self.casts + self.optimizer + self.kv_cache + most
+            return max(self.checkpointed + self.logits, self.backward_checkpointed)
+        return max(self.activations + self.logits, self.backward)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +176,7 @@ def cost(
         inputs, options = _inputs(model, batch_size, length, target_length, cached)
         out = model(*inputs, **options)
     logits = getattr(out, "logits", None)
-    memory = _memory(model, ledger, logits, batch_size, length, training, optimizer)
+    memory = _memory(model, ledger, logits, batch_size, length, training, optimizer, tensors_in((inputs, options)))
     forward = sum(entry.flops for entry in ledger.entries)
     moved = sum(entry.moved for entry in ledger.entries)
     counted, active = parameters_of(model), _active(model)
@@ -256,8 +264,8 @@ def _inputs(
 
 
 def _memory(
-    model: Any, ledger: Ledger, logits: Tensor | None, batch_size: int, length: int, training: bool,
-    optimizer: str,
+    model: Any, ledger: Ledger, logits: Tensor | None, batch_size: int, length: int, training: bool, optimizer: str,
+    inputs: Iterable[Tensor],
 ) -> Memory:  # fmt: skip
     """Bytes by kind, by the equations of `Memory` and of glassformer.tracing.part_costs."""
     weights = sum(parameter.nbytes for parameter in model.parameters())
@@ -265,21 +273,22 @@ def _memory(
     if not training:
         return Memory(weights=weights, kv_cache=cache, logits=0 if logits is None else logits.nbytes)
     outside = {key: each.size for key, each in ledger.kept.items() if each.block is None}
-    inputs = {key: each.size for key, each in ledger.inputs.items()}
+    given = {key: each.size for key, each in ledger.inputs.items()}
     loss = 0 if logits is None else logits.numel() * max(4, logits.element_size())  # log softmax, in float32
     return Memory(
         weights=weights,
         gradients=weights,
         optimizer=optimizer_bytes(model, optimizer),
         activations=sum(each.size for each in ledger.kept.values()) + loss,
-        checkpointed=sum((outside | inputs).values()) + loss,
+        checkpointed=sum((outside | given).values()) + loss,
         recomputed=recomputed(ledger),
         casts=ledger.learned // 2 if ledger.autocast else 0,
-        backward=most_held(list(ledger.kept.values()), ledger.learned),
+        backward=most_held(list(ledger.kept.values()), ledger),
         backward_checkpointed=most_held_checkpointed(ledger) + (0 if logits is None else logits.nbytes),
         # the logits themselves, the gradient of their logarithms in float32, and their own
         logits=0 if logits is None else loss + 2 * logits.nbytes,
-        working=max((parameter.nbytes for parameter in model.parameters()), default=0),
+        working=0 if optimizer in FUSED else max((parameter.nbytes for parameter in model.parameters()), default=0),
+        inputs=sum(x.nbytes for x in inputs if x.untyped_storage()._cdata not in ledger.kept),
     )
 
 

@@ -19,7 +19,8 @@ from glassformer.models.vision import ImageClassification, ImageEncoder
 from glassformer.ops.machine import machine
 from glassformer.parts import kernels
 from glassformer.parts.kernels import ATTENTIONS
-from glassformer.tracing.cost import Cost, kv_cache_bytes
+from glassformer.tracing.cost import Cost, cost, kv_cache_bytes
+from glassformer.tracing.xray import xray
 from glassformer.training.blocks import blocks_of, checkpoint_activations
 
 
@@ -123,7 +124,8 @@ def check(model: Any, said: Cost) -> list[Compared]:
     """What the formulas say beside what a real run here shows. The model is trained for a step, if `said` is of one.
 
     FLOPs by torch.utils.flop_counter, with the kernels that compute plainly; activations by
-    torch.autograd.graph.saved_tensors_hooks; the peak by counting the storages that are alive.
+    torch.autograd.graph.saved_tensors_hooks; the peak by counting the storages that are alive. The x-ray's own numbers
+    stand beside them: of the model as it runs, kernels and all.
     """
     machine()  # measured once, in the first product: not while what is kept is counted
     kind = said.dtype
@@ -140,6 +142,7 @@ def check(model: Any, said: Cost) -> list[Compared]:
     found.append(Compared("FLOPs forward", "FLOP", said.flops_forward, forward))
     if not said.training:
         del out
+        found += _seen_by_xray(model, given, said)
         cache = model.new_cache(said.batch_size, said.length).num_bytes if said.memory.kv_cache else 0
         said_cache = kv_cache_bytes(model, said.batch_size, said.length)
         return [*found, Compared("key-value cache", "B", said_cache, cache)]
@@ -156,7 +159,34 @@ def check(model: Any, said: Cost) -> list[Compared]:
         name, bytes_said = "activations kept, checkpointed", said.memory.checkpointed
     found.append(Compared(name, "B", bytes_said, sum(kept.values())))
     del out, kept
-    return [*found, *_peaks(model, given, said)]
+    return [*found, *_seen_by_xray(model, given, said), *_peaks(model, given, said)]
+
+
+def _seen_by_xray(model: Any, given: dict[str, Any], said: Cost) -> list[Compared]:
+    """FLOPs of the forward pass, and bytes of its products; of a step also its peak before the optimizer's turn.
+
+    The peak is of what the step makes: all but weights, inputs and the optimizer's state.
+
+    FLOPs by the plain kernel of attention, for what a mask hides is counted by formula. Under the x-ray each projection
+    is a product of its own, which is how they are without gradients; recomputed blocks are stopped by an exception,
+    whose frames hold tensors while the x-ray looks on: no peak of it stands here.
+    """
+    plain = any(isinstance(part, ATTENTIONS) for part in model.modules())
+    with torch.no_grad():
+        flops = xray(model, **given, attention=plain, statistics=False, raises=True).forward_flops
+        trace = xray(model.eval(), **given, statistics=False, raises=True)
+    model.train(said.training)
+    products = [each for each in trace.operations if each.flops]
+    apart = cost(model, said.batch_size, said.length, said.dtype).entries
+    found = [
+        Compared("FLOPs forward, x-ray", "FLOP", said.flops_forward, flops),
+        Compared("bytes that products move, x-ray", "B", sum(entry.moved for entry in apart if entry.flops),
+                 sum(each.read + each.written for each in products)),
+    ]  # fmt: skip
+    if said.training and not said.checkpointing:
+        trace = xray(model, **given, backward=True, statistics=False, raises=True)
+        found.append(Compared("peak of both passes, x-ray", "B", said.memory.made(checkpointing=False), trace.peak))
+    return found
 
 
 def _peaks(model: Any, given: dict[str, Tensor], said: Cost) -> list[Compared]:

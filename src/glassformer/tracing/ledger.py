@@ -24,13 +24,16 @@ class Kept:
     """A piece of memory that the backward pass needs; `storage` is held so that no other gets its number.
 
     block: in which it was first kept. learned: bytes of weights used by then: those of the rest have gradients when
-    the backward pass comes back to it.
+    the backward pass comes back to it. own: bytes of its gradient. beside: of the other gradients that are there while
+    that is made.
     """
 
     storage: Any
     size: int
     block: int | None
     learned: int
+    own: int = 0
+    beside: int = 0
 
 
 @dataclass
@@ -45,48 +48,59 @@ class Ledger:
     inputs: dict[int, "Kept"] = field(default_factory=dict)  # the same of what blocks are given
     block: int | None = None  # at work
     learned: int = 0  # bytes of the weights that products have used so far
+    turns: int = 1  # how many parts of what is kept now have their gradients one after another, as experts do
 
     def add(self, name: str, kind: str, flops: int, moved: int, *, learns_input: bool = True) -> None:
         """Write down a call."""
         self.entries.append(Entry(name, kind, int(flops), int(moved), learns_input))
 
-    def keep(self, x: Tensor, block: int | None = None) -> None:
+    def keep(self, x: Tensor, block: int | None = None, *, beside: int = 0) -> None:
         """The backward pass needs `x`, for the block that is at work (or another): count its memory, once."""
         storage = x.untyped_storage()
         key, block = storage._cdata, self.block if block is None else block
         if key not in self.kept:
-            self.kept[key] = Kept(storage, storage.nbytes(), block, self.learned)
+            size, own = storage.nbytes(), storage.nbytes() if x.is_floating_point() else 0
+            self.kept[key] = Kept(storage, size, block, self.learned, own // self.turns, beside // self.turns)
 
-    def keep_bytes(self, count: int, block: int | None = None) -> None:
+    def keep_bytes(self, count: int, block: int | None = None, *, beside: int = 0) -> None:
         """The backward pass needs so many bytes that no other part reads."""
-        self.keep(torch.empty(int(count), dtype=torch.uint8, device="meta"), block)
+        self.keep(torch.empty(int(count), dtype=torch.float8_e5m2, device="meta"), block, beside=beside)
+
+    def streams(self) -> dict[int, int]:
+        """Block -> bytes of what it is given first: its gradient is there while the block's is made."""
+        first: dict[int, int] = {}
+        for each in self.inputs.values():
+            if each.block is not None:
+                first.setdefault(each.block, each.size)
+        return first
 
 
-def most_held(kept: Sequence[Kept], learned: int) -> int:
-    """The most that a backward pass holds, max over i of Σ_(j ≤ i) s_j + s_i + s_(i+1) + gradients of weights behind i.
+def most_held(kept: Sequence[Kept], ledger: Ledger) -> int:
+    """The most that a backward pass holds: max over i of Σ_(j ≤ i) s_j + g_i + g_(i+1) + b_i + x_i + those of weights.
 
-    It goes from the last to the first; at i all behind it is freed, and there are the gradients of i and of what i was
-    used for. `learned` are the bytes of all weights.
+    It goes from the last to the first; at i all behind it is freed, and there are the gradients g of i, of what i was
+    used for, of what is made `beside` it (b), of the stream x that flows past a block, and of the weights behind i.
     """
+    stream = ledger.streams()
     most, held = 0, 0
     for i, each in enumerate(kept):
         held += each.size
-        behind = kept[i + 1].size if i + 1 < len(kept) else 0
-        most = max(most, held + each.size + behind + learned - each.learned)
+        behind = kept[i + 1].own if i + 1 < len(kept) else 0
+        past = 0 if each.block is None else stream.get(each.block, 0)
+        most = max(most, held + each.own + behind + each.beside + past + ledger.learned - each.learned)
     return most
 
 
 def most_held_checkpointed(ledger: Ledger) -> int:
-    """The same where blocks keep their input alone: what is given up to a block, and `most_held` of that block, whose
-    output is there again, and its gradient."""
+    """The same where blocks keep their input alone: what is given up to a block, and `most_held` of that block; or of
+    what stands outside of blocks, when they are done."""
     outside = [each for key, each in ledger.kept.items() if each.block is None and key not in ledger.inputs]
-    most = 0
+    most = most_held(outside, ledger)
     for block in {each.block for each in ledger.kept.values() if each.block is not None}:
         there = [each for each in ledger.kept.values() if each.block == block]
         given = sum(each.size for each in ledger.inputs.values() if each.block is not None and each.block <= block)
-        coming = next((each.size for each in ledger.inputs.values() if each.block == block), 0)
         first = sum(each.size for each in outside if each.learned <= there[0].learned)
-        most = max(most, given + first + 2 * coming + most_held(there, ledger.learned))
+        most = max(most, given + first + most_held(there, ledger))
     return most
 
 

@@ -122,21 +122,25 @@ class CountedAttend:
         if formed:
             for x in (q, k, v):
                 self.ledger.keep(x.reshape(-1, x.shape[2], x.shape[3]))
-            for _ in range(2 if dropout else 1):
+            if dropout:
                 self.ledger.keep_bytes(weights_bytes(q, k))
-            return q.new_empty(b, h, t, v.shape[-1]), None
+            out = q.new_empty(b, h, t, v.shape[-1])
+            bias = score_bias.nbytes if learned and score_bias is not None else 0  # its gradient grows layer by layer
+            self.ledger.keep_bytes(weights_bytes(q, k), beside=out.nbytes + _sizes(q, k, v) + bias)
+            return out, None
         if narrow:
             self._keep_blocks(q, k, v, mask)
             return q.new_empty(b, t, h, v.shape[-1]).transpose(1, 2), None
-        out = q.new_empty(b, t, h, v.shape[-1])
+        alike = self.ledger.device == "cpu" and q.is_contiguous()  # there the output lies in memory as q does
+        out = q.new_empty(b, h, t, v.shape[-1]) if alike else q.new_empty(b, t, h, v.shape[-1]).transpose(1, 2)
         for x in (q, k, v, out):
             self.ledger.keep(x)
-        self.ledger.keep_bytes(4 * b * h * t)
+        self.ledger.keep_bytes(4 * b * h * t, beside=_sizes(q, k, v))
         if score_bias is not None:
             self.ledger.keep_bytes(score_bias.shape[0] * h * t * s * size)
         elif mask.terms and not mask.is_causal:
             self.ledger.keep_bytes(t * s * size)
-        return out.transpose(1, 2), None
+        return out, None
 
     def _keep_blocks(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask) -> None:
         (b, h, t, _), (_, g, s, _), size = q.shape, k.shape, q.element_size()
@@ -147,6 +151,11 @@ class CountedAttend:
             copied = min(-(-seen.stop // BLOCK) * BLOCK, s) - seen.start // BLOCK * BLOCK  # whole pieces are joined
             self.ledger.keep_bytes(b * g * copied * (k.shape[3] + v.shape[3]) * size)
             self.ledger.keep_bytes(b * h * rows * (v.shape[3] * size + 4) + rows * len(seen) * size)
+
+
+def _sizes(*tensors: Tensor) -> int:
+    """Bytes of them all, a shared row as often as it is read."""
+    return sum(x.numel() * x.element_size() for x in tensors)
 
 
 def is_narrow(mask: Mask, t: int, s: int) -> bool:
@@ -192,8 +201,9 @@ def count_gated(ledger: Ledger, name: str, kind: str, part: Any, x: Tensor, y: T
     activation and up(x), 3 r f (of a ReLU only two of them)."""
     rows = x[..., 0].numel() * part.down.weight.shape[1]
     ledger.add(name, kind, 0, 5 * rows * y.element_size())
-    for _ in range(2 if part.activation is relu else 3):
+    for _ in range(1 if part.activation is relu else 2):
         ledger.keep_bytes(rows * y.element_size())
+    ledger.keep_bytes(rows * y.element_size(), beside=rows * y.element_size())  # of the product, and of both factors
 
 
 def count_embedding(ledger: Ledger, name: str, kind: str, part: Any, ids: Tensor, y: Tensor) -> None:
@@ -219,7 +229,8 @@ def count_patches(ledger: Ledger, name: str, kind: str, part: Any, image: Tensor
     rows, width = y[..., 0].numel(), part.weight[0].numel()
     ledger.add(name, kind, linear_flops(rows, width, y.shape[-1]),
                image.nbytes + part.weight.nbytes + y.nbytes, learns_input=False)  # fmt: skip
-    ledger.keep_bytes(image.nbytes)
+    ledger.keep(torch.empty(image.nbytes, dtype=torch.uint8, device="meta"))  # bytes, that have no gradient
+    ledger.learned += part.weight.nbytes
 
 
 def count_router(ledger: Ledger, name: str, kind: str, part: Any, x: Tensor, y: Any) -> None:
@@ -289,7 +300,9 @@ def dispatched(ledger: Ledger, name: str) -> Callable[..., Tensor]:
         rows = routing.chosen.numel()
         if ledger.device == "cpu" and rows > 16 * len(experts):
             rows += 16 * len(experts)
+        ledger.turns = len(experts)
         y = experts[0](x.new_empty(rows, x.shape[1]))
+        ledger.turns = 1
         one = sum(weight.nbytes for weight in experts[0].parameters())
         ledger.add(name, "experts", 0, (min(len(experts), rows) - 1) * one + 2 * y.nbytes)
         ledger.keep(y)
