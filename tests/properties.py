@@ -19,8 +19,8 @@ from glassformer.models.bigram import Bigram
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
 from glassformer.parts import MixtureOfExperts, kernels, use_kernels
-from glassformer.parts.kernels import ATTENTIONS
 from glassformer.parts.experts import every_expert
+from glassformer.parts.kernels import ATTENTIONS
 from glassformer.training import checkpoint_activations
 
 Property = Callable[[Declared], None]

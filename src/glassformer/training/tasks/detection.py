@@ -90,11 +90,11 @@ class Detection(Task):
 
     learn_norms   the backbone's batch norms measure their batches and learn, as training from scratch wants; they are
                   frozen again in what is saved
-    place_weight  of the loss of every place of the picture, beside the queries' (see `training.places`); 0: none
+    place_weight  of the loss of every place of the picture, beside the queries' (see `training.places`)
     """
 
     learn_norms: bool = False
-    place_weight: float = 0.0
+    place_weight: float | None = None
 
     data: ClassVar[type] = Pictures
     reads: ClassVar[tuple[str, ...]] = ("processor",)
@@ -103,8 +103,8 @@ class Detection(Task):
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     def __post_init__(self) -> None:
-        if self.place_weight < 0:
-            raise ValueError(f"place_weight={self.place_weight} would unlearn; expected 0 or more")
+        if self.place_weight is not None and self.place_weight <= 0:
+            raise ValueError(f"place_weight={self.place_weight} teaches nothing; expected more than 0, or none")
 
     def check(self, recipe: "Recipe") -> None:
         augment = recipe.pictures.augment
