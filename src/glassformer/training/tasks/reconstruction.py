@@ -106,7 +106,7 @@ class Reconstruction(Task):
         """Not counted: the encoder reads a part of the patches."""
 
     def next_command(self, folder: Path) -> str:
-        return f"glassformer train mae_probe --init.from {folder}"
+        return f"glassformer train mae_probe --init.from {folder}/model"
 
 
 def hidden(pictures: Tensor, patches: int, processor: ImageProcessor, random: np.random.Generator) -> Batch:
