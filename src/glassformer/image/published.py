@@ -26,6 +26,8 @@ WHAT = {"classification": "label", "detection": "objects", "semantic": "mask"}
 def from_hub(name: str, kind: str, options: dict[str, str], seed: int) -> PictureSet:
     """The parts "train" and "validation", or else "test", or else a tenth put aside.
 
+    Objects are lists under `bbox` (x, y, width, height in pixels, cut at the picture's edge) and `category`.
+
     Raises ImportError where `datasets` is not installed, OSError where the set cannot be fetched, ValueError where it
     has no part "train", or not the columns.
     """

@@ -147,6 +147,18 @@ def test_a_quarter_turn_is_exact_and_no_motion_is_none():
     torch.testing.assert_close(away.pictures, torch.full_like(picture, 0.5), rtol=0, atol=1e-6)
 
 
+def test_an_object_that_shrinks_with_its_picture_stays():
+    batch = dot(32, 32, 16, 16)
+    shrunk = ra.move(batch, torch.eye(2, 3, dtype=torch.float64)[None] * 3)
+    assert shrunk.objects is not None
+    assert shrunk.objects[0].boxes.tolist() == [[16, 16, 17, 17]]
+    away = torch.eye(2, 3, dtype=torch.float64)[None].clone()
+    away[..., 2] = 17.5  # its last pixels leave at the corner
+    gone = ra.move(batch, away)
+    assert gone.objects is not None
+    assert len(gone.objects[0]) == 0
+
+
 def test_each_picture_draws_its_own_operations_and_stays_a_picture():
     batch = dot(20, 20, 9, 12)
     many = PictureBatch(

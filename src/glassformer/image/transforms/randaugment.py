@@ -155,7 +155,8 @@ def _moved(
     objects: Objects, map: Tensor, number: int, size: tuple[int, int], picked: Callable[[int, Tensor, int], Tensor]
 ) -> Objects:
     if objects.masks is not None:
-        return with_masks(objects, picked(number, objects.masks, 0), objects.masks.flatten(1).sum(1).float())
+        before = objects.masks.flatten(1).sum(1) / map[:, :2].det().abs().to(objects.boxes)  # grown or shrunk alike
+        return with_masks(objects, picked(number, objects.masks, 0), before)
     half = torch.tensor([size[1] / 2, size[0] / 2], dtype=torch.float64)
     boxes = objects.boxes.double().cpu()
     corners = torch.stack([boxes[:, [a, b]] for a in (0, 2) for b in (1, 3)], dim=1) - half
