@@ -143,6 +143,18 @@ def test_a_clip_is_the_same_in_whatever_batch_it_is_asked_for() -> None:
     assert not torch.equal(Motions(size=24, seed=7).batch([3])[0][0], clips[3])
 
 
+def test_plain_clips_have_no_patterns_and_move_alike() -> None:
+    clips, labels = Motions(size=32, seed=2, plain=True).batch(range(20))
+    same, alike = Motions(size=32, seed=2).batch(range(20))
+    assert torch.equal(labels, alike)
+    assert not torch.equal(clips, same)
+    for clip, record in zip(clips, Motions(size=32, seed=2, plain=True).records(range(20)), strict=True):
+        assert {track.texture for track in record.tracks} == {"plain"}
+        corner = clip[0].flatten(1)
+        commonest = corner.T.unique(dim=0, return_counts=True)[1].max()
+        assert commonest > 0.4 * 32 * 32  # one colour behind all
+
+
 def test_every_motion_is_as_frequent() -> None:
     labels = [record.motion for record in Motions().records(range(4000))]
     counts = np.unique(labels, return_counts=True)[1]

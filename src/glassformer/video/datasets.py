@@ -50,7 +50,8 @@ def load_clips(source: str, *, frames: int | None = None, seed: int = 0) -> Clip
     """The clips that `source` names, `frames` of each, evenly over it; all where None.
 
     - "motions": moving shapes whose label no single frame gives away, drawn on the spot;
-      "?size=32&train=10000&validation=500&seed=0" are their side and how many there are; 8 frames where None is given;
+      "?size=32&train=10000&validation=500&seed=0" are their side and how many there are,
+      "&plain=1" leaves patterns out; 8 frames where None is given;
     - a folder with a folder for each class, of clips; or with `train` and `validation` (or `val`, `test`) that hold
       these;
     - a .csv with the columns `clip`, a file beside it, and `label`.
@@ -91,8 +92,10 @@ def _reader(frames: int | None) -> Callable[[Labelled], ClipRecord]:
 def _motions(name: str, options: dict[str, str], frames: int) -> ClipSet:
     from glassformer.video.motions import Motions
 
-    said = whole_numbers(options, {"size": 32, "train": 10_000, "validation": 500, "seed": 0, "frames": frames}, name)
-    world = Motions(size=said["size"], frames=said["frames"], seed=said["seed"])
+    said = whole_numbers(
+        options, {"size": 32, "train": 10_000, "validation": 500, "seed": 0, "frames": frames, "plain": 0}, name
+    )
+    world = Motions(size=said["size"], frames=said["frames"], seed=said["seed"], plain=bool(said["plain"]))
 
     def read(number: int) -> ClipRecord:
         clips, labels = world.batch([number])

@@ -54,13 +54,15 @@ class Motions:
     """Clips of `frames` pictures of `size` × `size`; clip k depends on the seed and k alone.
 
     `labels` are the motions that there are; each is as frequent as the others. In half of the clips a third shape
-    stands by. ValueError for fewer frames than 4, in which to and fro cannot be told from there.
+    stands by. `plain` leaves out the patterns, of shapes and backgrounds, for small models. ValueError for fewer frames
+    than 4, in which to and fro cannot be told from there.
     """
 
     size: int = 32
     frames: int = 8
     seed: int = 0
     labels: tuple[str, ...] = MOTIONS
+    plain: bool = False
     _grounds: Backgrounds = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +102,8 @@ class Motions:
         which, path, ground, own = np.split(chance, np.cumsum([1, _PATH, GROUND]), axis=1)
         label = (which[:, 0] * len(self.labels)).astype(np.int64)
         own = own.reshape(len(chance), 3, _OWN)
+        if self.plain:
+            ground[:, 1], own[..., 2] = 0, 0  # the patterns' and the textures' first, which are plain
         kinds = (own[..., :3] * [len(names) for names in _NAMES]).astype(np.int64)
         radius = self.size * (0.11 + 0.05 * own[..., 3])
         motion = np.array([MOTIONS.index(name) for name in self.labels])[label]
