@@ -8,17 +8,18 @@ from mutations import Patch, mistake
 from torch import Tensor
 
 from glassformer.models import conditional_detr, detection, detr, detr_encoder, set_loss
-from glassformer.ops import boxes
+from glassformer.ops import boxes, convolution
 from glassformer.parts import batch_norm, conditional_attention, sine_position
 
 
 @mistake("batch norm's ε outside the root", "detr")
 def _(patch: Patch) -> None:
-    def wrong(self: batch_norm.FrozenBatchNorm) -> tuple[Tensor, Tensor]:
-        scale = self.weight / (self.running_var.sqrt() + 1e-2)
-        return scale, self.bias - self.running_mean * scale
+    def wrong(weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        scale = weight / (variance.sqrt() + 1e-2)
+        return scale, bias - mean * scale
 
-    patch.setattr(batch_norm.FrozenBatchNorm, "scale_and_shift", wrong)
+    for place in (convolution, batch_norm):
+        patch.setattr(place, "scale_and_shift", wrong)
 
 
 @mistake("the stride in the 3 × 3 where it belongs in the 1 × 1", "detr-auxiliary")

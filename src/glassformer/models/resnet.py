@@ -12,6 +12,7 @@ from glassformer.checkpoints.config import Compound, ConfigTable, Values
 from glassformer.checkpoints.table import Table
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes
+from glassformer.parts.activation import relu
 from glassformer.parts.batch_norm import NormedConvolution
 
 Norm = Callable[[int], nn.Module]
@@ -115,7 +116,7 @@ HEAD_TABLE: Table = {**encoder_table("resnet.", "encoder."), "classifier.1": "he
 
 
 class ResNetBlock(nn.Module):
-    """relu(shortcut(x) + convolutions(x))  (equations 1 and 2); the shortcut is x itself where the shapes agree."""
+    """relu(convolutions(x) + shortcut(x))  (equations 1 and 2); the shortcut is x itself where the shapes agree."""
 
     def __init__(self, config: ResNetConfig, channels: int, dim: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -125,17 +126,18 @@ class ResNetBlock(nn.Module):
             early, late = (stride, 1) if config.halve_early else (1, stride)
             steps = [(channels, dim // 4, 1, early), (dim // 4, dim // 4, 3, late), (dim // 4, dim, 1, 1)]
         self.convolutions = nn.ModuleList(
-            NormedConvolution(before, after, size, stride=by, norm=norm) for before, after, size, by in steps
+            NormedConvolution(before, after, size, stride=by, norm=norm, activation=relu)
+            for before, after, size, by in steps
         )
         same = channels == dim and stride == 1
         self.shortcut = None if same else NormedConvolution(channels, dim, 1, stride=stride, norm=norm)
 
     def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b d rows columns"]:
         *first, last = self.convolutions
-        added = x
+        inner = x
         for convolution in first:
-            added = convolution(added).relu()
-        return (last(added) + (x if self.shortcut is None else self.shortcut(x))).relu()
+            inner = convolution(inner)
+        return last(inner, x if self.shortcut is None else self.shortcut(x))
 
 
 class ResNetStage(nn.Module):
@@ -169,7 +171,7 @@ class ResNet(ImageEncoder):
     def __init__(self, config: ResNetConfig, *, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.config = config
-        self.stem = NormedConvolution(config.channels, config.stem_dim, 7, stride=2, norm=norm)
+        self.stem = NormedConvolution(config.channels, config.stem_dim, 7, stride=2, norm=norm, activation=relu)
         self.stages = nn.ModuleList(ResNetStage(config, stage, norm) for stage in range(len(config.dims)))
 
     @property
@@ -184,7 +186,7 @@ class ResNet(ImageEncoder):
 
     def grids(self, pixel_values: Float[Tensor, "b c y x"]) -> list[Float[Tensor, "b d rows columns"]]:
         """What each stage gives, the finest first."""
-        x = F.max_pool2d(self.stem(pixel_values).relu(), 3, stride=2, padding=1)
+        x = F.max_pool2d(self.stem(pixel_values), 3, stride=2, padding=1)
         found = []
         for stage in self.stages:
             x = stage(x)

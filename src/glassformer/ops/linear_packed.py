@@ -1,4 +1,4 @@
-"""A packed copy of a weight, held by a kernel and made again when the weight changes."""
+"""What is packed of weights, held by a kernel and made again when one of them changes."""
 
 import ctypes
 import weakref
@@ -12,7 +12,7 @@ Key = tuple["weakref.ref[Tensor]", int, int, ctypes.Array[ctypes.c_char], bytes]
 
 
 class Packed:
-    """Holds pack(weight, dtype) for what it saw last: a weight, or several, stacked row upon row.
+    """Holds pack(weight, dtype) for what it saw last: a weight, or several, joined (by default stacked row upon row).
 
     A weight counts as changed when it is another tensor, when its version counter moved (an optimizer's step,
     `load_state_dict`, any in-place operation), when its memory moved (`.to()`, an assignment to `.data`), or when its
@@ -20,10 +20,12 @@ class Packed:
     writes (a redrawn or scaled weight) as a rule touch the beginning too. One that does not must be told: `forget()`.
     """
 
-    __slots__ = ("_held", "_pack")
+    __slots__ = ("_held", "_join", "_pack")
 
-    def __init__(self, pack: Callable[[Tensor, torch.dtype], Any]) -> None:
-        self._pack = pack
+    def __init__(
+        self, pack: Callable[[Any, torch.dtype], Any], join: Callable[[list[Tensor]], Any] = torch.cat
+    ) -> None:
+        self._pack, self._join = pack, join
         self._held: tuple[torch.dtype, list[Key], Any] | None = None
 
     def __call__(self, dtype: torch.dtype, *weights: Tensor) -> Any:
@@ -46,7 +48,7 @@ class Packed:
         # An inference tensor has no version counter: a change could not be seen, so nothing is kept.
         keys = None if any(weight.is_inference() for weight in weights) else [_key(weight) for weight in weights]
         plain = [weight.detach() for weight in weights]
-        packed = self._pack(plain[0] if len(plain) == 1 else torch.cat(plain), dtype)
+        packed = self._pack(plain[0] if len(plain) == 1 else self._join(plain), dtype)
         if keys is not None:
             self._held = dtype, keys, packed
         return packed

@@ -7,12 +7,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glassformer.ops.convolution import FoldedConvolution, Sizes, scale_and_shift
+from glassformer.parts.activation import Activation, relu
+from glassformer.parts.linear import listened
+
 
 class FrozenBatchNorm(nn.Module):
     """(x − running_mean) / √(running_var + ε) · weight + bias for each channel, in training too; nothing is learned.
 
     So detectors hold it, whose batches are too small to measure means and variances of (Carion et al. 2020, appendix
-    A.4). It is linear: `folded` gives the convolution before it and it as one convolution.
+    A.4).
     """
 
     eps = 1e-5
@@ -28,8 +32,7 @@ class FrozenBatchNorm(nn.Module):
 
     def scale_and_shift(self) -> tuple[Float[Tensor, "c"], Float[Tensor, "c"]]:
         """(s, t) with output = s · x + t."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
+        return scale_and_shift(self.weight, self.bias, self.running_mean, self.running_var, self.eps)
 
     def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
         scale, shift = self.scale_and_shift()
@@ -40,26 +43,56 @@ class FrozenBatchNorm(nn.Module):
 
 
 class NormedConvolution(nn.Module):
-    """norm(convolution(x)), without a bias of its own, padded so that a stride of 1 keeps the size.
+    """activation(norm(convolution(x)) + added), without a bias of its own, padded so that a stride of 1 keeps the size.
 
-    With a frozen norm the two are one convolution, whose weights are formed anew at each call: there are far fewer
-    weights than activations.
+    Without gradients, and where the norm has nothing to measure, all of it is one operation (`ops.convolution`). With a
+    frozen norm, convolution and norm are one in training too, of weights that are formed anew at each call.
     """
 
     def __init__(
-        self, channels: int, out_channels: int, size: int, *, stride: int = 1, norm: Any = nn.BatchNorm2d
+        self,
+        channels: int,
+        out_channels: int,
+        size: int,
+        *,
+        stride: int = 1,
+        norm: Any = nn.BatchNorm2d,
+        activation: Activation | None = None,
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels, out_channels, size, stride, size // 2, bias=False)
         self.norm = norm(out_channels)
+        self.activation = activation
+        self.kernel = FoldedConvolution()
         nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b d rows columns"]:
-        if not isinstance(self.norm, FrozenBatchNorm):
-            return self.norm(self.convolution(x))
-        scale, shift = self.norm.scale_and_shift()
-        layer = self.convolution
-        return F.conv2d(x, layer.weight * scale[:, None, None, None], shift, layer.stride, layer.padding)
+    def forward(
+        self, x: Float[Tensor, "b c y x"], added: Float[Tensor, "b d rows columns"] | None = None
+    ) -> Float[Tensor, "b d rows columns"]:
+        layer, norm = self.convolution, self.norm
+        if self._is_one(x, added):
+            weights = layer.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var
+            sizes: Any = Sizes(layer.stride, layer.padding, norm.eps)  # pyright: ignore[reportArgumentType]
+            return self.kernel(x, weights, added, None if self.activation is None else "relu", sizes)
+        if isinstance(norm, FrozenBatchNorm) and not self._is_heard():
+            scale, shift = norm.scale_and_shift()  # there are far fewer weights than activations
+            y = F.conv2d(x, layer.weight * scale[:, None, None, None], shift, layer.stride, layer.padding)
+        else:
+            y = norm(layer(x))
+        y = y if added is None else y + added
+        return y if self.activation is None else self.activation(y)
+
+    def _is_one(self, x: Tensor, added: Tensor | None) -> bool:
+        """Whether the kernel does the same: nothing is learned or measured, and nobody listens to the parts."""
+        if torch.compiler.is_compiling() or not self.kernel.takes(x, self.convolution.weight, added):
+            return False
+        measures = self.norm.training and not isinstance(self.norm, FrozenBatchNorm)
+        return not measures and self.activation in (None, relu) and not self._is_heard()
+
+    def _is_heard(self) -> bool:
+        """Whether a hook waits for one of the parts; a compiler, which calls hooks itself, asks in vain."""
+        parts = (self.convolution, self.norm)
+        return not torch.compiler.is_compiling() and any(listened(part) for part in parts)
 
 
 class BatchNorm(nn.Module):
@@ -76,8 +109,9 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", of.running_var.clone())
 
     def forward(self, x: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y x"]:
-        average: Any = (self.running_mean, self.running_var)
-        return F.batch_norm(x, *average, self.weight, self.bias, self.training, self.momentum, self.eps)
+        mean: Any = self.running_mean
+        variance: Any = self.running_var
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
 def thaw_batch_norm(model: nn.Module) -> int:
