@@ -7,6 +7,7 @@ Held equal to Hugging Face's processors to the last bit: Pillow resizes bytes, t
 rounded to float32, then `(x − mean) / std` in float32.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,16 +86,19 @@ class ImageProcessor:
         edges = {"size": self.size, "crop": self.crop, "pad_size": self.pad_size}
         for name, value in edges.items():
             lengths = (value.length, value.longest or 1) if isinstance(value, ShortestEdge) else value or (1, 1)
-            if len(lengths) != 2 or min(lengths) < 1:
-                raise ValueError(f"{name}={value!r}: expected rows and columns, 1 or more")
+            if len(lengths) != 2 or not all(type(length) is int and length > 0 for length in lengths):
+                raise ValueError(f"{name}={value!r}: expected whole numbers of rows and columns, 1 or more")
         if self.multiple_of < 1:
             raise ValueError(f"multiple_of={self.multiple_of}; expected 1 or more")
         if (self.mean is None) != (self.std is None):
             raise ValueError(f"mean={self.mean} and std={self.std} go together: give both, or neither")
         if self.mean is not None and self.std is not None and not (len(self.mean) == len(self.std) == 3):
             raise ValueError(f"mean={self.mean} and std={self.std}: expected three numbers each, red green blue")
-        if self.std is not None and min(self.std) <= 0:
-            raise ValueError(f"std={self.std}: what is divided by must be above 0")
+        numbers = (self.scale, self.shift, *(self.mean or ()), *(self.std or ()))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"scale, shift, mean and std hold {numbers}, of which not all are finite")
+        if self.scale <= 0 or (self.std is not None and min(self.std) <= 0):
+            raise ValueError(f"scale={self.scale}, std={self.std}: both must be above 0")
         if self.pad_size is not None and not self.pad:
             raise ValueError(f"pad_size={self.pad_size} without pad=True would be ignored")
 

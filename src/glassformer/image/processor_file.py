@@ -145,6 +145,8 @@ def family_of(theirs: Mapping[str, Any], folder: Path) -> str:
             if model_type in family.models:
                 return ours
         raise ValueError(f"it names no image_processor_type, and the model's type {model_type!r} tells none")
+    if not isinstance(name, str):
+        raise ValueError(f"image_processor_type={name!r}; expected the name of a processor")
     plain = name.replace("FeatureExtractor", "ImageProcessor").replace("VideoProcessor", "ImageProcessor")
     plain = plain.removesuffix("Fast").removesuffix("Pil").replace("Timesformer", "VideoMAE")
     for ours, family in FAMILIES.items():
@@ -162,6 +164,9 @@ def from_attributes(theirs: Mapping[str, Any], family_name: str) -> ImageProcess
         near = did_you_mean(unknown[0], family.known)
         raise ValueError(f"{unknown[0]}={theirs[unknown[0]]!r} is not implemented for a {family.theirs}{near}")
     said = {**COMMON, **family.defaults, **{name: value for name, value in theirs.items() if value is not None}}
+    for name, value in said.items():
+        if name.startswith("do_") and not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}; expected true or false")
     if theirs.get("ignore_index", 255) not in (255, None):
         raise ValueError(f"ignore_index={theirs['ignore_index']!r} is not implemented; classes are ignored by 255")
     resample = {number: name for name, number in RESAMPLE.items()}
