@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from glassformer.tracing.flops import FUSED_ATTENTION
 from glassformer.tracing.tree import ModuleCall, Operation
 
+HEADS = ("num_heads", "num_attention_heads", "n_heads")
+"""What modules call how many heads they have."""
 SOFTMAX = frozenset(("aten::_softmax", "aten::_safe_softmax", "aten::softmax"))
 
 
@@ -41,10 +43,12 @@ class AttentionWeights:
             self.found[call.path.removesuffix(".weights")] = outputs[0].detach().clone()
 
     def _by_heads(self, path: str, weights: Tensor) -> Tensor | None:
+        """(b, h, t, s), or None for a softmax over something else: deformable attention's is (b, t, h, points)."""
+        named = (getattr(self._modules.get(path), name, None) for name in HEADS)
+        heads = next((value for value in named if isinstance(value, int)), None)
         if weights.ndim == 4:
-            return weights
-        heads = getattr(self._modules.get(path), "num_heads", None)
-        if weights.ndim == 3 and isinstance(heads, int) and weights.shape[0] % heads == 0:
+            return weights if heads in (None, weights.shape[1]) else None
+        if weights.ndim == 3 and heads is not None and weights.shape[0] % heads == 0:
             return weights.unflatten(0, (-1, heads))
         return None
 
