@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import attention, families, vision
+from benchmarks import attention, families, tracing, vision
 from benchmarks.board import Board, Results, console, tell
 from benchmarks.harness import THREADS, Competitor, Timing, Worker, race
 
@@ -179,6 +179,7 @@ BENCHMARKS: dict[str, Callable[[int], Results]] = {
     "detr": vision.detr,
     "videomae": vision.videomae,
     "training-vit": vision.training_vit,
+    "tracing": tracing.tracing,
 }
 
 
