@@ -76,7 +76,7 @@ def too_long(modules: Iterable[Module]) -> Complaints:
     modules = list(modules)
     for module in modules:
         of_models = module.room == "models" or module.path.parts[:2] == ("by_hand", "models")
-        limit = 250 if of_models else 400
+        limit = 250 if of_models and module.path.name != "__init__.py" else 400  # which lists them, and is none
         if module.num_lines > limit:
             yield f"{module.path}: {module.num_lines} lines, more than {limit}"
     for module, function in _functions(modules):

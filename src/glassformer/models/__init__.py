@@ -212,102 +212,65 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("BART", "BARTConfig"), "bart"),
-    "BARTForSequenceClassification": "bart_heads",
-    "SequenceToSequenceModel": "sequence_to_sequence",
-    "T5": "t5",
-    "T5Config": "t5_config",
-    **dict.fromkeys(("TokenTransformer", "TransformerConfig"), "transformer"),
-    **dict.fromkeys(
-        (
-            "RoBERTa",
-            "RoBERTaConfig",
-            "RoBERTaForMaskedLM",
-            "RoBERTaForQuestionAnswering",
-            "RoBERTaForSequenceClassification",
-            "RoBERTaForTokenClassification",
+    name: home
+    for home, names in {
+        "bart": "BART BARTConfig",
+        "bart_heads": "BARTForSequenceClassification",
+        "sequence_to_sequence": "SequenceToSequenceModel",
+        "t5": "T5",
+        "t5_config": "T5Config",
+        "transformer": "TokenTransformer TransformerConfig",
+        "roberta": (
+            "RoBERTa RoBERTaConfig RoBERTaForMaskedLM RoBERTaForQuestionAnswering "
+            "RoBERTaForSequenceClassification RoBERTaForTokenClassification"
         ),
-        "roberta",
-    ),
-    **dict.fromkeys(
-        (
-            "ModernBERTForMaskedLM",
-            "ModernBERTForQuestionAnswering",
-            "ModernBERTForSequenceClassification",
-            "ModernBERTForTokenClassification",
+        "modernbert_heads": (
+            "ModernBERTForMaskedLM ModernBERTForQuestionAnswering ModernBERTForSequenceClassification "
+            "ModernBERTForTokenClassification"
         ),
-        "modernbert_heads",
-    ),
-    **dict.fromkeys(
-        (
-            "ModernBERT",
-            "ModernBERTConfig",
+        "modernbert": "ModernBERT ModernBERTConfig",
+        "distilbert": (
+            "DistilBERT DistilBERTConfig DistilBERTForMaskedLM DistilBERTForQuestionAnswering "
+            "DistilBERTForSequenceClassification DistilBERTForTokenClassification"
         ),
-        "modernbert",
-    ),
-    **dict.fromkeys(
-        (
-            "DistilBERT",
-            "DistilBERTConfig",
-            "DistilBERTForMaskedLM",
-            "DistilBERTForQuestionAnswering",
-            "DistilBERTForSequenceClassification",
-            "DistilBERTForTokenClassification",
+        "bert": "BERT BERTConfig",
+        "bert_heads": (
+            "BERTForMaskedLM BERTForNextSentencePrediction BERTForPreTraining BERTForQuestionAnswering "
+            "BERTForSequenceClassification BERTForTokenClassification"
         ),
-        "distilbert",
-    ),
-    **dict.fromkeys(("BERT", "BERTConfig"), "bert"),
-    **dict.fromkeys(
-        (
-            "BERTForMaskedLM",
-            "BERTForNextSentencePrediction",
-            "BERTForPreTraining",
-            "BERTForQuestionAnswering",
-            "BERTForSequenceClassification",
-            "BERTForTokenClassification",
-        ),
-        "bert_heads",
-    ),
-    **dict.fromkeys(("ResNet", "ResNetConfig", "ResNetForImageClassification"), "resnet"),
-    **dict.fromkeys(("DETR", "DETRConfig", "DETRForObjectDetection"), "detr"),
-    **dict.fromkeys(
-        ("ConditionalDETR", "ConditionalDETRConfig", "ConditionalDETRForObjectDetection"), "conditional_detr"
-    ),
-    **dict.fromkeys(("Bigram", "BigramConfig"), "bigram"),
-    **dict.fromkeys(
-        ("ARCHITECTURES", "CONFIGS", "HEADS", "MODELS", "create_model", "from_pretrained", "model_config"), "catalog"
-    ),
-    **dict.fromkeys(("GPT", "GPTConfig"), "gpt"),
-    **dict.fromkeys(("GPT2", "GPT2Config"), "gpt2"),
-    "CausalLMOutput": "outputs",
-    "LanguageModel": "language_model",
-    **dict.fromkeys(("Llama", "LlamaConfig"), "llama"),
-    **dict.fromkeys(("Mistral", "MistralConfig"), "mistral"),
-    **dict.fromkeys(("Qwen3", "Qwen3Config"), "qwen3"),
-    **dict.fromkeys(("MPT", "MPTConfig"), "mpt"),
-    **dict.fromkeys(("Gemma3", "Gemma3Config"), "gemma3"),
-    **dict.fromkeys(("Mixtral", "MixtralConfig"), "mixtral"),
-    **dict.fromkeys(("DeepSeek", "DeepSeekConfig"), "deepseek"),
-    **dict.fromkeys(("ViT", "ViTConfig", "ViTForImageClassification"), "vit"),
-    **dict.fromkeys(("MAE", "MAEConfig"), "mae"),
-    **dict.fromkeys(("SwinV2", "SwinV2Config", "SwinV2ForImageClassification"), "swinv2"),
-    **dict.fromkeys(("DINOv2", "DINOv2Config", "DINOv2ForImageClassification"), "dinov2"),
-    **dict.fromkeys(
-        ("DINOv2WithRegisters", "DINOv2WithRegistersConfig", "DINOv2WithRegistersForImageClassification"),
-        "dinov2_registers",
-    ),
-    **dict.fromkeys(
-        ("DeiT", "DeiTConfig", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"), "deit"
-    ),
-    **dict.fromkeys(("Mask2Former", "Mask2FormerForUniversalSegmentation"), "mask2former"),
-    "Mask2FormerConfig": "mask2former_config",
-    **dict.fromkeys(("SegFormer", "SegFormerConfig"), "segformer"),
-    **dict.fromkeys(("SegFormerForImageClassification", "SegFormerForSemanticSegmentation"), "segformer_heads"),
-    **dict.fromkeys(("Swin", "SwinConfig", "SwinForImageClassification"), "swin"),
-    **dict.fromkeys(("TimeSformer", "TimeSformerConfig", "TimeSformerForVideoClassification"), "timesformer"),
-    **dict.fromkeys(("ViViT", "ViViTConfig", "ViViTForVideoClassification"), "vivit"),
-    **dict.fromkeys(("VideoMAE", "VideoMAEEncoder", "VideoMAEForVideoClassification"), "videomae"),
-    "VideoMAEConfig": "videomae_config",
+        "resnet": "ResNet ResNetConfig ResNetForImageClassification",
+        "detr": "DETR DETRConfig DETRForObjectDetection",
+        "conditional_detr": "ConditionalDETR ConditionalDETRConfig ConditionalDETRForObjectDetection",
+        "bigram": "Bigram BigramConfig",
+        "catalog": "ARCHITECTURES CONFIGS HEADS MODELS create_model from_pretrained model_config",
+        "gpt": "GPT GPTConfig",
+        "gpt2": "GPT2 GPT2Config",
+        "outputs": "CausalLMOutput",
+        "language_model": "LanguageModel",
+        "llama": "Llama LlamaConfig",
+        "mistral": "Mistral MistralConfig",
+        "qwen3": "Qwen3 Qwen3Config",
+        "mpt": "MPT MPTConfig",
+        "gemma3": "Gemma3 Gemma3Config",
+        "mixtral": "Mixtral MixtralConfig",
+        "deepseek": "DeepSeek DeepSeekConfig",
+        "vit": "ViT ViTConfig ViTForImageClassification",
+        "mae": "MAE MAEConfig",
+        "swinv2": "SwinV2 SwinV2Config SwinV2ForImageClassification",
+        "dinov2": "DINOv2 DINOv2Config DINOv2ForImageClassification",
+        "dinov2_registers": "DINOv2WithRegisters DINOv2WithRegistersConfig DINOv2WithRegistersForImageClassification",
+        "deit": "DeiT DeiTConfig DeiTForImageClassification DeiTForImageClassificationWithTeacher",
+        "mask2former": "Mask2Former Mask2FormerForUniversalSegmentation",
+        "mask2former_config": "Mask2FormerConfig",
+        "segformer": "SegFormer SegFormerConfig",
+        "segformer_heads": "SegFormerForImageClassification SegFormerForSemanticSegmentation",
+        "swin": "Swin SwinConfig SwinForImageClassification",
+        "timesformer": "TimeSformer TimeSformerConfig TimeSformerForVideoClassification",
+        "vivit": "ViViT ViViTConfig ViViTForVideoClassification",
+        "videomae": "VideoMAE VideoMAEEncoder VideoMAEForVideoClassification",
+        "videomae_config": "VideoMAEConfig",
+    }.items()
+    for name in names.split()
 }
 
 
