@@ -92,7 +92,7 @@ def _(patch: Patch) -> None:
     patch.setattr(mask2former, "seen", lambda masks, size: right(-masks, size))
 
 
-@mistake("a query without a mask reads nothing", "mask2former")
+@mistake("a query without a mask reads nothing", "mask2former-few")
 def _(patch: Patch) -> None:
     def wrong(masks: Tensor, size: tuple[int, int]) -> Tensor:
         return F.interpolate(masks, size=size, mode="bilinear").sigmoid().flatten(2) >= 0.5
