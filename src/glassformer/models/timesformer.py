@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.config import ACTIVATION_NAMES, ConfigTable, Values
 from glassformer.checkpoints.table import Split, Table
-from glassformer.models.video import VideoClassification, VideoEncoder
+from glassformer.models.video import PLACE_STD, VideoClassification, VideoEncoder, draw_by_width
 from glassformer.models.vision import CLASSES, check_classes, check_patches
 from glassformer.parts import ACTIVATIONS, Attention, FeedForward, LayerNorm, Linear, PatchEmbedding
 
@@ -178,12 +178,13 @@ class TimeSformer(VideoEncoder):
         self.size = config.image_size // config.patch_size
         self.patches = PatchEmbedding(config.channels, config.patch_size, config.dim)
         self.class_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02)
-        self.place = nn.Parameter(torch.randn(1, 1 + self.size**2, config.dim) * 0.02)
+        self.place = nn.Parameter(torch.randn(1, 1 + self.size**2, config.dim) * PLACE_STD)
         timed = config.attention != "space"
-        self.time = nn.Parameter(torch.zeros(1, config.num_frames, config.dim)) if timed else None
+        self.time = nn.Parameter(torch.randn(1, config.num_frames, config.dim) * PLACE_STD) if timed else None
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(TimeSformerBlock(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
+        draw_by_width(self)
 
     def hidden(self, pixel_values: Float[Tensor, "b t c y x"]) -> Float[Tensor, "b s d"]:
         b, t = pixel_values.shape[:2]

@@ -2,10 +2,27 @@
 
 from abc import ABC
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.vision import ImageClassification, ImageEncoder
+from glassformer.parts import Linear, PatchEmbedding, TubeletEmbedding
+
+PLACE_STD = 0.5
+"""Of learned positions: about that of a patch's vector, so that what moves can be told from what stays at once."""
+
+
+@torch.no_grad()
+def draw_by_width(model: nn.Module) -> None:
+    """Draw the patches' and the blocks' weights from N(0, 1 / inputs) (LeCun et al. 1998, section 4.6).
+
+    A class of motion depends on products of what is seen at two times: they vanish where small layers begin with the
+    usual N(0, 0.02²), which is made for wide ones.
+    """
+    for part in model.modules():
+        if isinstance(part, Linear | PatchEmbedding | TubeletEmbedding):
+            part.weight.normal_(std=part.weight[0].numel() ** -0.5)
 
 
 class VideoEncoder(ImageEncoder, ABC):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.checkpoints.table import Table
 from glassformer.models.outputs import EncoderOutput, ReconstructionOutput
-from glassformer.models.video import VideoClassification, VideoEncoder
+from glassformer.models.video import VideoClassification, VideoEncoder, draw_by_width
 from glassformer.models.videomae_config import VideoMAEConfig, config_table
 from glassformer.parts import ACTIVATIONS, Attention, FeedForward, FixedPosition, LayerNorm, Linear, TubeletEmbedding
 
@@ -78,6 +78,7 @@ class VideoMAEEncoder(VideoEncoder):
             VideoMAEBlock(config, config.dim, config.num_heads, config.hidden_dim) for _ in range(config.num_layers)
         )
         self.norm = LayerNorm(config.dim, config.norm_eps) if config.pooling == "first" else nn.Identity()
+        draw_by_width(self)
 
     def hidden(self, pixel_values: Float[Tensor, "b t c y x"]) -> Float[Tensor, "b s d"]:
         return self.read(self.embedded(pixel_values))
@@ -125,6 +126,7 @@ class VideoMAE(nn.Module, Pretrained):
         )
         self.norm = LayerNorm(dim, 1e-5)
         self.predict = Linear(dim, config.channels * config.tubelet_frames * config.patch_size**2)
+        draw_by_width(self)
 
     def forward(self, pixel_values: Tensor, bool_masked_pos: Tensor) -> ReconstructionOutput:
         """The mean squared error over the hidden tubelets, and what was drawn of them (b, hidden, p), in their order.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.config import ACTIVATION_NAMES, Compound, ConfigTable, Values
 from glassformer.checkpoints.table import Table
 from glassformer.models import vit
-from glassformer.models.video import VideoClassification, VideoEncoder
+from glassformer.models.video import PLACE_STD, VideoClassification, VideoEncoder, draw_by_width
 from glassformer.models.vision import check_classes, check_patches
 from glassformer.models.vit import ViTBlock, ViTPooler
 from glassformer.parts import LayerNorm, TubeletEmbedding
@@ -104,7 +104,7 @@ class TubeletPosition(nn.Module):
         super().__init__()
         self.grid = grid
         times, rows, columns = grid
-        self.weight = nn.Parameter(torch.randn(1, 1 + times * rows * columns, dim) * 0.02)
+        self.weight = nn.Parameter(torch.randn(1, 1 + times * rows * columns, dim) * PLACE_STD)
 
     def forward(self, rows: int, columns: int) -> Float[Tensor, "1 t d"]:
         """For frames of `rows` × `columns` tubelets; interpolated bicubically where these are others."""
@@ -133,6 +133,7 @@ class ViViT(VideoEncoder):
         self.blocks = nn.ModuleList(ViTBlock(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
         self.pooler = ViTPooler(config.dim) if pooler else None
+        draw_by_width(self)
 
     def hidden(self, pixel_values: Float[Tensor, "b t c y x"]) -> Float[Tensor, "b s d"]:
         grid = self.patches(pixel_values)
