@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -171,4 +172,4 @@ def present_places(pixel_mask: Tensor | None, pixels: Tensor, rows: int, columns
     wanted = (pixels.shape[0], *pixels.shape[2:])
     if tuple(pixel_mask.shape) != wanted:
         raise ValueError(f"pixel_mask has shape {tuple(pixel_mask.shape)}; expected {wanted}, as pixel_values has")
-    return nn.functional.interpolate(pixel_mask[None].float(), size=(rows, columns))[0].bool()
+    return F.interpolate(pixel_mask[None].float(), size=(rows, columns))[0].bool()
