@@ -1,11 +1,12 @@
 """Accuracy, F1 and confusion: equal to scikit-learn."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from glassformer.metrics import accuracy, confusion, f1
+from glassformer.metrics import accuracy, confusion, confusion_matrix, f1, top_k
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abc")), min_size=1, max_size=30)
 
@@ -53,3 +54,23 @@ def test_each_prediction_needs_its_reference(metric):
         metric(["a", "b"], ["a"])
     with pytest.raises(ValueError, match="no predictions"):
         metric([], [])
+
+
+def test_top_k_looks_so_far_down_each_ranking():
+    rankings, there = [list("abc"), list("bca"), list("cab")], list("aaa")
+    assert [top_k(rankings, there, k) for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 1])
+    scores = np.random.default_rng(0).random((200, 7))
+    classes = np.random.default_rng(1).integers(0, 7, 200)
+    ranked = (-scores).argsort(1).tolist()
+    for k in (1, 3, 5):
+        assert top_k(ranked, classes.tolist(), k) == pytest.approx(sklearn.top_k_accuracy_score(classes, scores, k=k))
+    with pytest.raises(ValueError, match="k=0"):
+        top_k(rankings, there, 0)
+
+
+def test_a_confusion_matrix_has_what_is_there_in_rows():
+    predictions, references = list("abbca"), list("abcca")
+    matrix = confusion_matrix(predictions, references, list("abcd"))
+    assert matrix == [[2, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="label 'c' is not among the 2 labels"):
+        confusion_matrix(predictions, references, list("ab"))

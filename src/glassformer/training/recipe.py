@@ -53,7 +53,7 @@ CHOICES: dict[Any, dict[str, type]] = {
     Task: dict(TASKS),
     Data: dict(DATA),
 }
-MAY_BE_ZERO = ("seed", "_token_id", "smoothing", "test", "split")
+MAY_BE_ZERO = ("seed", "_token_id")  # and what is 0 where nothing is said
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -287,7 +287,7 @@ def check_positive(name: str, section: Any) -> None:
         if setting.name.endswith("dropout"):
             if not 0 <= value < 1:
                 raise ValueError(f"[{name}] {setting.name}={value} must lie between 0 and 1, 1 excluded")
-        elif not (value >= 0 if setting.name.endswith(MAY_BE_ZERO) else value > 0):
+        elif not (value >= 0 if setting.name.endswith(MAY_BE_ZERO) or setting.default == 0 else value > 0):
             raise ValueError(f"[{name}] {setting.name}={value} must be positive")
 
 
