@@ -59,18 +59,24 @@ class Masks(Validation):
     def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
         said, there = zip(*(pair for pairs in kept for pair in pairs), strict=True)
         metrics = mask_ap(said, there)
-        return Measured(metrics=metrics, pictures={"predictions.png": self.drawn(said, metrics)} if final else {})
+        pictures = {"predictions.png": self.drawn(said, there, metrics)} if final else {}
+        return Measured(metrics=metrics, pictures=pictures)
 
-    def drawn(self, said: Sequence[Mapping[str, Tensor]], metrics: Mapping[str, float]) -> Tensor:
-        """The first pictures with the masks that are surer than not."""
+    def drawn(
+        self, said: Sequence[Mapping[str, Tensor]], there: Sequence[Mapping[str, Tensor]], metrics: Mapping[str, float]
+    ) -> Tensor:
+        """The first pictures, each with the masks that are there, beside those that are surer than not."""
         sheets, captions = [], []
-        for i, found in enumerate(said[:SHOWN]):
+        for i, (found, true) in enumerate(zip(said[:SHOWN], there, strict=False)):
             picture = self.processor.resized(self.pictures.records[i].picture)
             sure = found["scores"] >= SURE
             masks, classes, scores = (found[name][sure] for name in ("masks", "classes", "scores"))
-            sheets += [picture, draw_masks(picture, masks, classes, labels=self.labels, scores=scores)]
-            captions += ["picture", f"{len(scores)} found"]
-        title = f"masks above {SURE:g}: AP {metrics['mask_ap']:.3f} of {len(said):,} pictures"
+            sheets.append(draw_masks(picture, true["masks"], true["classes"], labels=self.labels))
+            sheets.append(draw_masks(picture, masks, classes, labels=self.labels, scores=scores))
+            captions += [f"there: {len(true['classes'])}", f"found: {len(scores)}"]
+        title = (
+            f"masks that are there, and found (above {SURE:g}): AP {metrics['mask_ap']:.3f} of {len(said):,} pictures"
+        )
         return draw_sheet(sheets, captions, title=title, columns=4, cell=240)
 
 
