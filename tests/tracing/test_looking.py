@@ -203,7 +203,8 @@ def test_what_has_no_map_is_said() -> None:
 
 def test_pictures_of_attention_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from glassformer.tracing.looking_plots import as_picture, draw_attention, draw_queries
+    from glassformer.image.processor import ImageProcessor
+    from glassformer.tracing.looking_plots import as_picture, attention_picture, draw_attention, draw_queries
 
     picture = torch.randint(256, (3, 48, 48), dtype=torch.uint8)
     made = draw_attention(model("vit"), torch.randn(1, 3, 24, 24), picture, str(tmp_path / "attention.png"))
@@ -217,3 +218,7 @@ def test_pictures_of_attention_are_drawn(tmp_path: Path) -> None:
     detector = redraw(create_model("detr", head="object_detection", **DETR)).eval()
     found = draw_queries(detector, torch.randn(1, 3, 64, 64), picture, most=3)
     assert sum(bool(axis.patches) for axis in found.axes) == 3, "a box for each query"
+    for seer, size in ((model("vit"), (24, 24)), (detector, (64, 64))):
+        drawn = attention_picture(seer, ImageProcessor(size=size), picture)
+        assert drawn.shape[0] == 3
+        assert drawn.float().std() > 10

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from glassformer.image.processor import ImageProcessor
 from glassformer.tracing.looking import attention_maps, attention_rollout, cross_attention_maps
 from glassformer.tracing.plots import ORANGE, figure, finished
 
@@ -81,6 +82,21 @@ def draw_queries(
     _legend(made, axes, image, len(chosen) + 1)
     made.suptitle(f"What the surest queries of {type(model).__name__} read, mean of the heads, and their boxes")
     return finished(made, path)
+
+
+def attention_picture(
+    model: nn.Module, processor: ImageProcessor, picture: UInt8[Tensor, "3 y x"], block: int = -1
+) -> UInt8[Tensor, "3 y x"]:
+    """What `draw_queries` draws of a detector, `draw_attention` of another model, over what the model sees.
+
+    The picture is prepared by the model's processor: resized, cropped. Errors are those of the two.
+    """
+    device = next(model.parameters()).device
+    pixel_values = processor([picture])["pixel_values"].to(device)
+    seen = processor.pixels(pixel_values)[0].clamp(0, 1)
+    if any(name.endswith("cross_attention") for name, _ in model.named_modules()):
+        return as_picture(draw_queries(model, pixel_values, seen))
+    return as_picture(draw_attention(model, pixel_values, seen, block=block))
 
 
 def as_picture(made: "Figure", dpi: int = 120) -> UInt8[Tensor, "3 y x"]:
