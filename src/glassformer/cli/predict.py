@@ -1,4 +1,4 @@
-"""`glassformer predict --model FOLDER picture.png`"""
+"""`glassformer predict --model FOLDER picture.png`, or a clip"""
 
 import json
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """What a model sees in pictures: classes, boxes or masks, as a table and drawn.
+    """What a model sees in pictures or clips: classes, boxes or masks, as a table and drawn.
 
     Writes a picture of each prediction: predictions/NAME.png.
     """
 
     pictures: Positional[tuple[Path, ...]]
-    """picture files: png, jpg, webp, …"""
+    """picture files: png, jpg, webp, …; or, for a model that reads them, clips: mp4, webm, mov, …"""
     model: str
     """a run folder, a Hugging Face folder, or a hub id"""
     output: Path = Path("predictions")
@@ -42,6 +42,7 @@ OPTIONS = {
     "object_detection": ("threshold",),
     "universal_segmentation": ("threshold",),
     "semantic_segmentation": (),
+    "video_classification": ("top",),
 }
 """What a model's head is for -> the options that have a meaning for it."""
 
@@ -51,15 +52,15 @@ def run(options: Predict, _: list[str]) -> None:
     from rich.console import Console
 
     from glassformer.cli.models import open_model
-    from glassformer.image.files import read_image, write_image
+    from glassformer.image.files import write_image
 
     check(options)
-    pictures = [read_image(path) for path in options.pictures]
+    pictures = [read(path) for path in options.pictures]
     opened = open_model(options.model, device=options.device)
     found, targets = predict(opened, pictures, options), targets_of(options)
     options.output.mkdir(parents=True, exist_ok=True)
     for path, picture, prediction, target in zip(options.pictures, pictures, found, targets, strict=True):
-        write_image(target, prediction.draw(picture, title=path.name))
+        write_image(target, prediction.draw(shown(picture), title=path.name))
     pairs = list(zip(options.pictures, found, targets, strict=True))
     if options.json:
         print(json.dumps({str(path): each.rows() for path, each, _ in pairs}, indent=2))
@@ -68,6 +69,24 @@ def run(options: Predict, _: list[str]) -> None:
     for path, each, target in pairs:
         console.print(table_of(path.name, each.rows()))
         console.print(str(target), markup=False, soft_wrap=True)
+
+
+def read(path: Path) -> "Tensor":
+    """A picture (3, y, x), or a clip (t, 3, y, x): a GIF is read as a picture, its first."""
+    from glassformer.image.files import SUFFIXES, read_image
+    from glassformer.video.files import SUFFIXES as CLIPS
+    from glassformer.video.files import read_clip
+
+    suffix = path.suffix.lower()
+    return read_clip(path) if suffix in CLIPS and suffix not in SUFFIXES else read_image(path)
+
+
+def shown(picture: "Tensor") -> "Tensor":
+    """A picture as it is, of a clip nine frames."""
+    from glassformer.video.files import filmstrip
+    from glassformer.video.processor import evenly
+
+    return picture if picture.ndim == 3 else filmstrip(evenly(picture, min(len(picture), 9)), columns=3)
 
 
 def check(options: Predict) -> None:
@@ -92,6 +111,7 @@ def predict(opened: "Opened", pictures: "list[Tensor]", options: Predict) -> lis
         "object_detection": prediction.predict_boxes,
         "semantic_segmentation": prediction.predict_class_maps,
         "universal_segmentation": prediction.predict_masks,
+        "video_classification": prediction.predict_clip_classes,
     }
     head, name = head_of(opened.model), type(opened.model).__name__
     if head not in kinds:

@@ -6,6 +6,7 @@ order of the inputs.
 """
 
 from glassformer.prediction.answers import predict_answers
+from glassformer.prediction.clip_classes import predict_clip_classes
 from glassformer.prediction.image_boxes import predict_boxes
 from glassformer.prediction.image_classes import predict_image_classes
 from glassformer.prediction.image_masks import predict_class_maps, predict_masks
@@ -21,6 +22,7 @@ __all__ = [
     "predict_boxes",
     "predict_class_maps",
     "predict_classes",
+    "predict_clip_classes",
     "predict_image_classes",
     "predict_masks",
     "predict_tags",

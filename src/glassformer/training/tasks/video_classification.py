@@ -98,7 +98,7 @@ class VideoClassification(Task):
         """Not known of every model that reads clips."""
 
     def next_command(self, folder: Path) -> str:
-        return f"glassformer eval --model {folder}"
+        return f"glassformer predict --model {folder} CLIP.mp4"
 
 
 def classified(records: Sequence[ClipRecord], processor: ImageProcessor, number: Sequence[int]) -> Batch:
