@@ -37,6 +37,11 @@ def _one_row(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return torch.broadcast_tensors(a, b)  # type: ignore[return-value]
     if a.ndim == b.ndim == 4 and a.shape == b.transpose(1, 2).shape:
         return a, b.transpose(1, 2)  # heads before places, or behind them
+    if a.ndim == b.ndim == 4 and a.shape != b.shape:  # channels before the places of a grid, or behind them
+        if a.shape == b.movedim(1, -1).shape:
+            return a, b.movedim(1, -1)
+        if a.movedim(1, -1).shape == b.shape:
+            return a.movedim(1, -1), b
     return a, b
 
 

@@ -7,11 +7,13 @@ from glassformer.tracing.place import Place
 from glassformer.tracing.sites_attention import attention_findings
 from glassformer.tracing.sites_glue import activation_findings, index_findings, sum_findings
 from glassformer.tracing.sites_layers import layer_findings
+from glassformer.tracing.sites_patches import patch_findings
 from glassformer.tracing.sites_whole import dropout_findings, value_findings
 
 SITES: tuple[Callable[[Place], tuple[list[Finding], list[str]]], ...] = (
     dropout_findings,
     index_findings,
+    patch_findings,
     layer_findings,
     attention_findings,
     activation_findings,
