@@ -34,7 +34,7 @@ def _resnet(**changes: Any) -> Callable[[], Any]:
     def make() -> Any:
         import transformers
 
-        shape = dict(embedding_size=8, hidden_sizes=[32, 64], depths=[1, 2], num_labels=5)
+        shape: Any = dict(embedding_size=8, hidden_sizes=[32, 64], depths=[1, 2], num_labels=5)
         return transformers.ResNetForImageClassification(transformers.ResNetConfig(**shape | changes))
 
     return make

@@ -54,7 +54,8 @@ def test_resnet_without_a_head_gives_what_transformers_gives_in_another_shape(tm
 def test_in_training_resnets_norms_measure_the_batch_as_transformers_do(tmp_path: Path) -> None:
     import transformers
 
-    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 1], num_labels=3)
+    shape: Any = dict(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 1], num_labels=3)
+    config = transformers.ResNetConfig(**shape)
     theirs: Any = redraw(transformers.ResNetForImageClassification(config))
     theirs.save_pretrained(tmp_path)
     ours = ResNetForImageClassification.from_pretrained(tmp_path).train()
@@ -98,7 +99,7 @@ def test_the_loss_of_given_predictions_is_transformers_in_value_and_gradient(kin
         bbox_loss_coefficient=5, giou_loss_coefficient=3, decoder_layers=layers,
     )  # fmt: skip
     theirs = ForObjectDetectionLoss if kind == "softmax" else DeformableDetrForObjectDetectionLoss
-    expected = theirs(logits[-1], labels, "cpu", boxes[-1], config, logits, boxes)[0]
+    expected: Any = theirs(logits[-1], labels, "cpu", boxes[-1], config, logits, boxes)[0]
     ours = SetLoss(classes=OneClass(0.2) if kind == "softmax" else FocalClasses(0.3), class_cost=2, box_cost=3,
                    giou_cost=4, box_weight=5, giou_weight=3)  # fmt: skip
     loss = ours(list(zip(logits, boxes, strict=True)), Targets.of(labels, 3, 4, boxes))

@@ -92,6 +92,9 @@ def body_table(theirs: str = "", ours: str = "") -> Table:
     }
 
 
+HEAD_TABLE: Table = {**body_table("model.", "body."), **HEADS_TABLE}
+
+
 class ConditionalDecoderBlock(nn.Module):
     """As DETR's, but each query reads the picture at `place`, beside what it knows (figure 3)."""
 
@@ -181,14 +184,14 @@ class ConditionalDETRForObjectDetection(ObjectDetection):
     """A linear head for classes, and three layers for boxes, whose centres are counted from the reference points."""
 
     config_table = config_table("ConditionalDetrForObjectDetection")
-    table = body_table("model.", "body.") | HEADS_TABLE
+    table = HEAD_TABLE
 
     def __init__(self, config: ConditionalDETRConfig) -> None:
         super().__init__()
         self.config = config
         self.body = ConditionalDETR(config)
-        self.class_head = Linear(config.dim, config.num_classes)
-        self.box_head = Perceptron(config.dim, 4, 3)
+        self.class_head, self.box_head = Linear(config.dim, config.num_classes), Perceptron(config.dim, 4, 3)
+        assert self.class_head.bias is not None
         nn.init.constant_(self.class_head.bias, -4.6)  # all but one in a hundred see nothing (Lin et al. 2017, 4.1)
         self.criterion = SetLoss(
             classes=FocalClasses(config.focal_alpha), class_cost=config.class_cost, box_cost=config.box_cost,

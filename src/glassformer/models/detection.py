@@ -144,11 +144,11 @@ class ObjectDetection(nn.Module, Pretrained, ABC):
             ValueError, TypeError, KeyError: for pictures as for any image encoder, for a mask of another shape, and
             for labels as `Targets.of`.
         """
-        if labels is not None:
-            targets = Targets.of(labels, len(pixel_values), self.config.num_classes, self.body.query_position.weight)
+        size, like = (len(pixel_values), self.config.num_classes), self.body.query_position.weight
+        targets = None if labels is None else Targets.of(labels, *size, like)
         layers, hidden = self.predictions(pixel_values, pixel_mask)
         logits, boxes = layers[-1]
-        loss = None if labels is None else self.criterion(layers, targets)
+        loss = None if targets is None else self.criterion(layers, targets)
         return DetectionOutput(loss, logits, boxes, hidden)
 
     @property

@@ -79,14 +79,16 @@ def config_table(architecture: str) -> ConfigTable:
 
 def body_table(theirs: str = "", ours: str = "") -> Table:
     """The names in Hugging Face's files, behind prefixes on either side."""
-    rows = {"self_attn": "attention", "encoder_attn": "cross_attention"}
-    return encoder_table(theirs, ours) | {
-        f"{theirs}decoder.layers.*.{name}.{{q,k,v,out}}_proj":
-            f"{ours}decoder.blocks.*.{own}.{{query,key,value,output}}" for name, own in rows.items()
-    }  # fmt: skip
+    block, own = f"{theirs}decoder.layers.*.", f"{ours}decoder.blocks.*."
+    return {
+        **encoder_table(theirs, ours),
+        f"{block}self_attn.{{q,k,v,out}}_proj": f"{own}attention.{{query,key,value,output}}",
+        f"{block}encoder_attn.{{q,k,v,out}}_proj": f"{own}cross_attention.{{query,key,value,output}}",
+    }
 
 
 HEADS_TABLE: Table = {"class_labels_classifier": "class_head", "bbox_predictor.layers.*": "box_head.layers.*"}
+HEAD_TABLE: Table = {**body_table("model.", "body."), **HEADS_TABLE}
 
 
 class DETRDecoderBlock(nn.Module):
@@ -161,7 +163,7 @@ class DETRForObjectDetection(ObjectDetection):
     """A linear head for classes, "nothing" the last of them, and three layers for boxes (section 3.2)."""
 
     config_table = config_table("DetrForObjectDetection")
-    table = body_table("model.", "body.") | HEADS_TABLE
+    table = HEAD_TABLE
 
     def __init__(self, config: DETRConfig) -> None:
         super().__init__()
