@@ -4,6 +4,7 @@ import copy
 from functools import cache
 from typing import Any
 
+import planted_in_biases  # noqa: F401 (declares its own)
 import planted_in_pictures  # noqa: F401 (declares its own)
 import planted_in_theirs  # noqa: F401 (declares its own)
 import pytest

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ class Choices:
     exchanged  "" or which two of query, key, value have changed places
     precision  of scores and softmax
     merged     heads side by side per token ("token"), or one behind the other ("head")
-    bias       whether what depends on the distance is added to the scores
+    bias       what is added to the scores by distance, by its name in `Heads.biases`; "" where nothing is
     """
 
     scale: float
@@ -37,8 +37,11 @@ class Choices:
     exchanged: str = ""
     precision: torch.dtype = torch.float64
     merged: str = "token"
-    bias: bool = False
+    bias: str = ""
 
+
+MADE = "as a module computes it"
+"""The name of a bias that none of the ways to read learned numbers gives."""
 
 KEYS = {
     "scale": "attention scale", "causal": "causal mask", "window": "window", "padding": "padding mask",
@@ -52,6 +55,8 @@ def key_of(field: str, left: Choices, right: Choices) -> str:
     """What the matter is, where the two differ in a field."""
     if field == "rotation" and {left.rotation, right.rotation} == {"half", "interleaved"}:
         return "rotation layout"
+    if field == "bias" and left.bias and right.bias:
+        return "relative bias"
     return KEYS[field]
 
 
@@ -65,7 +70,13 @@ class Heads:
     present: Tensor | None
     frequencies: dict[str, tuple[Tensor, float]]
     dim: int
-    bias: Tensor | None = None
+    biases: dict[str, Tensor] = field(default_factory=dict)
+    """first the usual one, then `MADE`, then others"""
+
+    @property
+    def usual_biases(self) -> list[str]:
+        """Those that models add on purpose."""
+        return [name for i, name in enumerate(self.biases) if i == 0 or name == MADE]
 
     def compute(self, c: Choices) -> Tensor:
         """(b, t, h · k) under these choices."""
@@ -87,8 +98,8 @@ class Heads:
         if not exact:
             q, k, v = (x.to(c.precision) for x in (q, k, v))
         scores = (q @ k.mT) * c.scale
-        if c.bias and self.bias is not None:
-            scores = scores + self.bias.to(scores.dtype)
+        if c.bias:
+            scores = scores + self.biases[c.bias].to(scores.dtype)
         visible = self.visible(c, q.shape[2], k.shape[2])
         weights = scores.masked_fill(~visible, float("-inf")).softmax(-1).masked_fill(~visible, 0.0)
         out = (weights @ v).double()
@@ -148,8 +159,7 @@ def usual(heads: Heads, scales: list[float], windows: list[int]) -> Iterator[Cho
                     for positions in ("plain", "real") if rotation and heads.present is not None else ("plain",):
                         c = Choices(scale, causal, window, rotation=rotation, frequency=frequency, positions=positions)
                         yield c
-                        if heads.bias is not None:
-                            yield replace(c, bias=True)
+                        yield from (replace(c, bias=name) for name in heads.usual_biases)
 
 
 def deviations(c: Choices, heads: Heads) -> Iterator[Choices]:
@@ -176,15 +186,17 @@ def deviations(c: Choices, heads: Heads) -> Iterator[Choices]:
         if torch.finfo(dtype).eps > torch.finfo(heads.q.dtype).eps:
             yield replace(c, precision=dtype)
     yield replace(c, merged="head")
-    if heads.bias is not None:
-        yield replace(c, bias=not c.bias)
+    for bias in ("", *heads.biases) if heads.biases else ():
+        if bias != c.bias:
+            yield replace(c, bias=bias)
 
 
 def strangeness(c: Choices, heads: Heads) -> int:
     """In how many fields a record is none that models are built with."""
     rotation = c.rotation if c.rotation in (None, "half") else "half"
     plain = Choices(heads.q.shape[-1] ** -0.5, None if c.causal is None else 0, rotation=rotation)
-    own = {name: getattr(c, name) for name in ("window", "frequency", "positions", "bias")}
+    own = {name: getattr(c, name) for name in ("window", "frequency", "positions")}
+    own["bias"] = c.bias if c.bias in heads.usual_biases[:1] else ""
     return len(differing(c, replace(plain, **own)))
 
 
@@ -241,5 +253,5 @@ def phrase(field: str, c: Choices, heads: Heads) -> str:
     if field == "precision":
         return f"computes the softmax in {str(c.precision).removeprefix('torch.')}"
     if field == "bias":
-        return "adds a bias to the scores" if c.bias else "adds no bias to the scores"
+        return f"adds a bias to the scores, {c.bias}" if c.bias else "adds no bias to the scores"
     return "lays heads side by side for each token" if c.merged == "token" else "lays heads one behind the other"

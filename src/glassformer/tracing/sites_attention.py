@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from glassformer.tracing.agreement import error
 from glassformer.tracing.align import matrix
-from glassformer.tracing.choices import Choices, Heads, deviations, differing, key_of, phrase, strangeness, usual
+from glassformer.tracing.choices import MADE, Choices, Heads, deviations, differing, key_of, phrase, strangeness, usual
 from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.place import Place
 from glassformer.tracing.points import Run
+from glassformer.tracing.sites_bias import learned_biases
 
 ROWS = 3
 
@@ -108,7 +109,18 @@ def heads_of(place: Place) -> Heads | None:
             if not any(same_turn(rotation, known) for known in frequencies.values()):
                 frequencies[f"{who}{i}"] = rotation
     q, k, v = split
-    return Heads(q, k, v, present, frequencies, point.value.shape[-1], score_bias(place, q, k))
+    return Heads(q, k, v, present, frequencies, point.value.shape[-1], score_biases(place, q, k))
+
+
+def score_biases(place: Place, q: Tensor, k: Tensor) -> dict[str, Tensor]:
+    """What may be added to the scores: what a module made for them, and what learned numbers say by distance."""
+    made, learned = score_bias(place, q, k), learned_biases(place, q, k)
+    if made is None:
+        return learned
+    if any(each.shape == made.shape and torch.allclose(each, made.double()) for each in learned.values()):
+        return learned
+    first = dict(list(learned.items())[:1])
+    return first | {MADE: made} | learned
 
 
 def score_bias(place: Place, q: Tensor, k: Tensor) -> Tensor | None:
