@@ -63,7 +63,8 @@ def reference(
     """The equation, weights and all; every other kernel is held equal to it."""
     q, k, v = prepared(q, k, v, mask)
     dtype, group = q.dtype, q.shape[1] // k.shape[1]
-    with torch.autocast(q.device.type, enabled=False):
+    device = "cpu" if q.is_meta else q.device.type  # autocast knows no meta tensors
+    with torch.autocast(device, enabled=False):
         q, k, v = (x.to(torch.promote_types(dtype, torch.float32)) for x in (q, k, v))
         k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
         scores = torch.einsum("bhtk,bhsk->bhts", q, k) * scale

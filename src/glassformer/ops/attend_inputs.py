@@ -18,7 +18,7 @@ def prepared(
             f"expected (b, h, t, k), (b, g, s, k) and (b, g, s, k) with h a multiple of g"
         )
     mask.check(b, t, s)
-    if torch.is_autocast_enabled(q.device.type) and q.dtype != torch.float64:
+    if not q.is_meta and torch.is_autocast_enabled(q.device.type) and q.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(q.device.type)
         return q.to(dtype), k.to(dtype), v.to(dtype)
     return q, k, v

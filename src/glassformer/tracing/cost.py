@@ -16,7 +16,6 @@ from glassformer.foundation.suggest import did_you_mean
 from glassformer.models import SequenceToSequenceModel
 from glassformer.models.catalog import CONFIGS, build, model_config
 from glassformer.models.language_model import LanguageModel
-from glassformer.models.vision import ImageClassification, ImageEncoder
 from glassformer.parts import MixtureOfExperts
 from glassformer.tracing.hardware import Hardware
 from glassformer.tracing.ledger import Entry, Ledger, most_held, most_held_checkpointed, recomputed
@@ -241,15 +240,27 @@ def blocks_in(model: nn.Module) -> list[nn.Module]:
     return [block for each in lists if isinstance(each, nn.ModuleList) for block in each]
 
 
+def picture_shape(config: Any) -> tuple[int, ...] | None:
+    """Frames where there are some, channels, rows and columns of what a model that sees reads; None for another.
+
+    224 rows and columns where the config names no size.
+    """
+    seeing = next((each for each in (config, getattr(config, "backbone", None)) if hasattr(each, "channels")), None)
+    if seeing is None:
+        return None
+    size = getattr(config, "image_size", None) or getattr(seeing, "image_size", None)
+    size = size or getattr(getattr(config, "backbone", None), "image_size", 224)
+    frames = getattr(config, "num_frames", None)
+    return (*([] if frames is None else [frames]), seeing.channels, size, size)
+
+
 def _inputs(
     model: Any, batch_size: int, length: int, target_length: int | None, cached: bool
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What the model reads, on the meta device."""
     with torch.device("meta"):
-        if isinstance(model, ImageEncoder | ImageClassification):
-            size, channels = model.config.image_size, model.config.channels
-            dtype = next(model.parameters()).dtype
-            return (torch.zeros(batch_size, channels, size, size, dtype=dtype),), {}
+        if (shape := picture_shape(model.config)) is not None:
+            return (torch.zeros(batch_size, *shape, dtype=next(model.parameters()).dtype),), {}
         ids = torch.zeros(batch_size, length, dtype=torch.long)
         if isinstance(model, SequenceToSequenceModel):
             target = torch.zeros(batch_size, target_length or length, dtype=torch.long)

@@ -15,11 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glassformer.models import SequenceToSequenceModel
 from glassformer.models.language_model import LanguageModel
-from glassformer.models.vision import ImageClassification, ImageEncoder
 from glassformer.ops.machine import machine
 from glassformer.parts import kernels
 from glassformer.parts.kernels import ATTENTIONS
-from glassformer.tracing.cost import Cost, cost, kv_cache_bytes
+from glassformer.tracing.cost import Cost, cost, kv_cache_bytes, picture_shape
 from glassformer.tracing.xray import xray
 from glassformer.training.blocks import blocks_of, checkpoint_activations
 
@@ -102,10 +101,8 @@ def saved(model: nn.Module) -> Iterator[dict[int, int]]:
 
 def inputs_of(model: Any, batch_size: int, length: int) -> dict[str, Tensor]:
     """Something to read, of the sizes asked for."""
-    if isinstance(model, ImageEncoder | ImageClassification):
-        size = model.config.image_size
-        return {"pixel_values": torch.randn(batch_size, model.config.channels, size, size,
-                                            dtype=next(model.parameters()).dtype)}  # fmt: skip
+    if (shape := picture_shape(model.config)) is not None:
+        return {"pixel_values": torch.randn(batch_size, *shape, dtype=next(model.parameters()).dtype)}
     draw: Callable[[], Tensor] = lambda: torch.randint(0, model.config.vocab_size, (batch_size, length))  # noqa: E731
     if isinstance(model, SequenceToSequenceModel):
         return {"input_ids": draw(), "labels": draw()}
