@@ -7,6 +7,7 @@ from typing import Any
 import planted_in_biases  # noqa: F401 (declares its own)
 import planted_in_pictures  # noqa: F401 (declares its own)
 import planted_in_theirs  # noqa: F401 (declares its own)
+import planted_in_windows  # noqa: F401 (declares its own)
 import pytest
 import torch
 from declared import DECLARED

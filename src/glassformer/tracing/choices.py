@@ -56,7 +56,7 @@ def key_of(field: str, left: Choices, right: Choices) -> str:
     if field == "rotation" and {left.rotation, right.rotation} == {"half", "interleaved"}:
         return "rotation layout"
     if field == "bias" and left.bias and right.bias:
-        return "relative bias"
+        return "window mask" if "mask" in left.bias + right.bias else "relative bias"
     return KEYS[field]
 
 

@@ -9,12 +9,14 @@ from glassformer.tracing.sites_glue import activation_findings, index_findings, 
 from glassformer.tracing.sites_layers import layer_findings
 from glassformer.tracing.sites_patches import patch_findings
 from glassformer.tracing.sites_whole import dropout_findings, value_findings
+from glassformer.tracing.sites_windows import window_findings
 
 SITES: tuple[Callable[[Place], tuple[list[Finding], list[str]]], ...] = (
     dropout_findings,
     index_findings,
     patch_findings,
     layer_findings,
+    window_findings,
     attention_findings,
     activation_findings,
     sum_findings,

@@ -13,6 +13,7 @@ from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.place import Place
 from glassformer.tracing.points import Run
 from glassformer.tracing.sites_bias import learned_biases
+from glassformer.tracing.sites_windows import window_biases
 
 ROWS = 3
 
@@ -22,7 +23,8 @@ def attention_findings(place: Place) -> tuple[list[Finding], list[str]]:
     heads = heads_of(place)
     if heads is None:
         return [], []
-    left, right = (value[:ROWS].double() for value in (place.point.value, place.other.value))
+    rows = rows_of(place)
+    left, right = (value[rows].double() for value in (place.point.value, place.other.value))
     present = heads.present
 
     def off(value: Tensor, target: Tensor) -> float:
@@ -84,6 +86,15 @@ def findings(place: Place, heads: Heads, of_a: dict[Choices, float], of_b: dict[
     return list(found.values())
 
 
+def rows_of(place: Place) -> Tensor:
+    """The rows of the batch (for windows, the windows) in which the two differ most; a few are enough."""
+    value, other = place.point.value, place.other.value
+    if len(value) <= ROWS or value.shape != other.shape:
+        return torch.arange(min(ROWS, len(value)))
+    apart = (value.double() - other.double()).nan_to_num(0.0).abs().flatten(1).amax(1)
+    return apart.topk(ROWS).indices.sort().values.cpu()
+
+
 def heads_of(place: Place) -> Heads | None:
     """Queries, keys and values of a, as heads, from the layers that ran before."""
     seen, point = place.a, place.point
@@ -94,15 +105,15 @@ def heads_of(place: Place) -> Heads | None:
     q, k, v = parts
     if any(x.ndim not in (3, 4) for x in parts):
         return None
-    split = []
+    split, rows = [], rows_of(place)
     for x in (q, k, v):
         if x.shape[-1] % width and x.ndim == 3:
             return None
-        split.append(x[:ROWS] if x.ndim == 4 else x[:ROWS].unflatten(-1, (-1, width)).transpose(1, 2))
+        split.append(x[rows] if x.ndim == 4 else x[rows].unflatten(-1, (-1, width)).transpose(1, 2))
     if split[0].shape[1] % split[1].shape[1] or split[1].shape[:3] != split[2].shape[:3]:
         return None
     present = seen.present if seen.present is not None else place.b.present
-    present = None if present is None else present[:ROWS].bool()
+    present = None if present is None else present[rows].bool()
     frequencies: dict[str, tuple[Tensor, float]] = {}
     for who, run in (("a", seen), ("b", place.b)):
         for i, rotation in enumerate(rotations(run, width)):
@@ -114,7 +125,7 @@ def heads_of(place: Place) -> Heads | None:
 
 def score_biases(place: Place, q: Tensor, k: Tensor) -> dict[str, Tensor]:
     """What may be added to the scores: what a module made for them, and what learned numbers say by distance."""
-    made, learned = score_bias(place, q, k), learned_biases(place, q, k)
+    made, learned = score_bias(place, q, k), window_biases(place, q, rows_of(place)) or learned_biases(place, q, k)
     if made is None:
         return learned
     if any(each.shape == made.shape and torch.allclose(each, made.double()) for each in learned.values()):
@@ -135,7 +146,7 @@ def score_bias(place: Place, q: Tensor, k: Tensor) -> Tensor | None:
                 and value.ndim == 4
                 and value.shape[1:] == (q.shape[1], q.shape[2], k.shape[2])
             ):
-                return value[:ROWS]
+                return value if len(value) == 1 else value[rows_of(place)]
     return None
 
 
