@@ -1,5 +1,7 @@
 """DETR, conditional DETR and ResNet: published sizes, folders, the loss by hand, and a sentence for what is wrong."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,13 @@ import pytest
 import torch
 from declared_detection import DETECTION_MODELS
 from properties import build, close, redraw
+from safetensors.torch import load_file, save_file
 
 import glassformer
 from glassformer.models.catalog import create_model
 from glassformer.models.conditional_detr import ConditionalDETRConfig, ConditionalDETRForObjectDetection
 from glassformer.models.detr import DETR, DETRConfig, DETRForObjectDetection
-from glassformer.models.resnet import ResNet, ResNetConfig, ResNetForImageClassification
+from glassformer.models.resnet import SIZES, ResNet, ResNetConfig, ResNetForImageClassification
 from glassformer.models.set_loss import FocalClasses, OneClass, SetLoss, Targets
 from glassformer.parts.sine_position import sine_grid, sine_points
 
@@ -80,6 +83,40 @@ def test_without_heads_a_detectors_folder_opens_too(tmp_path: Path) -> None:
     pictures = torch.randn(2, 3, 40, 56)
     with torch.no_grad():
         close(ours(pictures).last_hidden_state, theirs(pictures).last_hidden_state, 1e-5, "last_hidden_state")
+
+
+def timms(name: str) -> str:
+    """What a tensor of the backbone is called in the files of the released detectors."""
+    stage = re.compile(r"encoder\.stages\.(\d)\.layers\.(\d)\.")
+    name = stage.sub(lambda found: f"layer{int(found[1]) + 1}.{found[2]}.", name).replace(
+        "embedder.embedder", "layer.0"
+    )
+    for i in range(2):
+        name = name.replace(f"layer.{i}.convolution", f"conv{i + 1}").replace(f"layer.{i}.normalization", f"bn{i + 1}")
+    return name.replace("shortcut.convolution", "downsample.0").replace("shortcut.normalization", "downsample.1")
+
+
+@pytest.mark.parametrize("family", ["detr", "conditional_detr"])
+def test_the_released_folders_whose_backbone_has_timms_names_open_and_are_written_back(
+    family: str, tmp_path: Path
+) -> None:
+    small: Any = dict(num_queries=4, dim=16, num_encoder_layers=1, num_decoder_layers=1, num_heads=2, hidden_dim=16)
+    ours = redraw(create_model(family, head="object_detection", backbone=SIZES["resnet-18"], **small)).eval()
+    ours.save_pretrained(tmp_path)
+    tensors = {timms(name): tensor for name, tensor in load_file(tmp_path / "model.safetensors").items()}
+    assert "model.backbone.conv_encoder.model.layer2.0.downsample.1.running_var" in tensors
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"use_timm_backbone": True, "backbone": "resnet18", "backbone_config": None, "max_position_embeddings": 9}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    opened = glassformer.from_pretrained(tmp_path)
+    assert opened.config.backbone_names == "timm"
+    pictures = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(opened(pictures).logits, ours(pictures).logits)
+    opened.save_pretrained(tmp_path / "again")
+    assert load_file(tmp_path / "again/model.safetensors").keys() == tensors.keys()
+    assert glassformer.from_pretrained(tmp_path / "again").config == opened.config
 
 
 @pytest.mark.parametrize("kind", ["softmax", "focal"])
@@ -172,8 +209,9 @@ def test_wrong_pictures_masks_and_configs_are_said() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(use_timm_backbone=True), "a backbone of another library or kind"),
-        (dict(backbone_config={"model_type": "swin"}), r"kind \('swin'\)"),
+        (dict(use_timm_backbone=True), "a backbone of the kind 'resnet'; expected"),
+        (dict(use_timm_backbone=True, backbone="efficientnet", backbone_config=None), "timm's backbone 'efficientnet'"),
+        (dict(backbone_config={"model_type": "swin"}), "a backbone of the kind 'swin'"),
         (dict(backbone_config={"model_type": "resnet", "out_features": ["stage2"]}), "only the last stage, 'stage4'"),
         (dict(backbone_config={"model_type": "resnet", "hidden_act": "gelu"}), "hidden_act='gelu'; only 'relu'"),
         (dict(num_channels=1), "num_channels=1; its backbone 3"),

@@ -36,6 +36,7 @@ class ConditionalDETRConfig:
     for `focal_alpha`, the share that "yes, this class" has in the focal loss."""
 
     backbone: ResNetConfig = field(default_factory=ResNetConfig)
+    backbone_names: str = "transformers"
     num_queries: int = 300
     dim: int = 256
     num_encoder_layers: int = 6
@@ -78,13 +79,13 @@ def config_table(architecture: str) -> ConfigTable:
     )  # fmt: skip
 
 
-def body_table(theirs: str = "", ours: str = "") -> Table:
+def body_table(config: ConditionalDETRConfig, theirs: str = "", ours: str = "") -> Table:
     """The names in Hugging Face's files, behind prefixes on either side."""
     block, own = f"{theirs}decoder.layers.*.", f"{ours}decoder.blocks.*."
     self_attention = "sa_{qcontent,qpos,kcontent,kpos,v}_proj"
     cross = "ca_{qcontent,qpos,qpos_sine,kcontent,kpos,v}_proj"
     return {
-        **encoder_table(theirs, ours),
+        **encoder_table(config, theirs, ours),
         f"{block}{self_attention}": f"{own}attention.{{query,query_place,key,key_place,value}}",
         f"{block}{cross}": f"{own}cross_attention.{{query,query_joined,query_place,key,key_place,value}}",
         f"{block}{{self_attn,encoder_attn}}.out_proj": f"{own}{{attention,cross_attention}}.output",
@@ -92,7 +93,9 @@ def body_table(theirs: str = "", ours: str = "") -> Table:
     }
 
 
-HEAD_TABLE: Table = {**body_table("model.", "body."), **HEADS_TABLE}
+def head_table(config: ConditionalDETRConfig) -> Table:
+    """The same of the model with its heads."""
+    return {**body_table(config, "model.", "body."), **HEADS_TABLE}
 
 
 class ConditionalDecoderBlock(nn.Module):
@@ -154,7 +157,7 @@ class ConditionalDETR(nn.Module, Pretrained):
     """Backbone, encoder, and the conditional decoder: a vector for each query."""
 
     config_table = config_table("ConditionalDetrModel")
-    table = body_table()
+    table = body_table
 
     def __init__(self, config: ConditionalDETRConfig) -> None:
         super().__init__()
@@ -184,7 +187,7 @@ class ConditionalDETRForObjectDetection(ObjectDetection):
     """A linear head for classes, and three layers for boxes, whose centres are counted from the reference points."""
 
     config_table = config_table("ConditionalDetrForObjectDetection")
-    table = HEAD_TABLE
+    table = head_table
 
     def __init__(self, config: ConditionalDETRConfig) -> None:
         super().__init__()

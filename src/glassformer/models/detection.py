@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.config import ACTIVATION_NAMES, Compound, Values, words
 from glassformer.checkpoints.pretrained import Pretrained
+from glassformer.checkpoints.table import Table
 from glassformer.models import resnet
 from glassformer.models.outputs import DetectionOutput
 from glassformer.models.resnet import ResNetConfig
@@ -25,31 +26,53 @@ PICTURES = ("backbone_config", "num_channels", "use_timm_backbone", "backbone", 
             "backbone_kwargs")  # fmt: skip
 
 
+TIMM = {name.replace("-", ""): config for name, config in resnet.SIZES.items()}
+"""What timm calls these: "resnet50"."""
+
+
 def _load_backbone(theirs: dict[str, Any]) -> dict[str, Any]:
-    found = theirs.get("backbone_config")
-    if theirs.get("use_timm_backbone") or not isinstance(found, dict) or found.get("model_type") != "resnet":
-        kind = found.get("model_type") if isinstance(found, dict) else theirs.get("backbone")
-        raise ValueError(f"config.json has a backbone of another library or kind ({kind!r}); expected "
-                         "use_timm_backbone=false and a backbone_config whose model_type is 'resnet'")  # fmt: skip
+    found = theirs.get("backbone_config") or {}
+    kind = found.get("model_type") if isinstance(found, dict) else found
+    if kind == "timm_backbone" or (not kind and theirs.get("use_timm_backbone", True)):
+        name = found.get("backbone") or theirs.get("backbone") or "resnet50"
+        channels = theirs.get("num_channels", 3)
+        if name not in TIMM:
+            raise ValueError(f"config.json has timm's backbone {name!r}; expected one of {', '.join(TIMM)}")
+        return {"backbone": replace(TIMM[name], channels=channels), "backbone_names": "timm"}
+    if kind != "resnet" or theirs.get("use_timm_backbone"):
+        raise ValueError(f"config.json has a backbone of the kind {kind!r}; expected a backbone_config whose "
+                         "model_type is 'resnet', or a ResNet of timm")  # fmt: skip
     named = found.get("out_features") or found.get("stage_names", [None])[-1:]
     config = RESNET.load({name: value for name, value in found.items() if name not in ("id2label", "label2id")})
     if named[-1] not in (None, last := f"stage{len(config.dims)}"):
         raise ValueError(f"config.json's backbone gives out_features={named!r}; only the last stage, {last!r}, is read")
     if theirs.get("num_channels", config.channels) != config.channels:
         raise ValueError(f"config.json has num_channels={theirs['num_channels']!r}; its backbone {config.channels}")
-    return {"backbone": replace(config, num_classes=ResNetConfig().num_classes, labels=None)}
+    backbone = replace(config, num_classes=ResNetConfig().num_classes, labels=None)
+    return {"backbone": backbone, "backbone_names": "transformers"}
 
 
 def _save_backbone(config: Any) -> dict[str, Any]:
+    common = {"num_channels": config.backbone.channels, "use_timm_backbone": config.backbone_names == "timm"}
+    if config.backbone_names == "timm":
+        plain = replace(config.backbone, channels=3)
+        name = next((name for name, known in TIMM.items() if known == plain), None)
+        if name is None:
+            raise ValueError("backbone_names='timm' names published sizes alone; 'transformers' says any")
+        return common | {"backbone": name, "backbone_config": None}
     found = RESNET.save(config.backbone)
     names = ("stem", *(f"stage{i + 1}" for i in range(len(config.backbone.dims))))
     unsaid = ("architectures", "id2label", "label2id", "dtype", "bos_token_id", "eos_token_id", "pad_token_id")
     found = {name: value for name, value in found.items() if name not in unsaid}
-    return {
-        "backbone_config": found | {"stage_names": list(names), "out_features": [names[-1]]},
-        "num_channels": config.backbone.channels,
-        "use_timm_backbone": False,
-    }
+    return common | {"backbone_config": found | {"stage_names": list(names), "out_features": [names[-1]]}}
+
+
+def backbone_table(config: Any, theirs: str, ours: str) -> Table:
+    """The names of the backbone's tensors, as the config says whose they are."""
+    if config.backbone_names == "timm":
+        basic = config.backbone.block == "basic"
+        return resnet.timm_table(theirs, ours, basic=basic, stages=len(config.backbone.dims))
+    return resnet.encoder_table(theirs, ours, counted=False)
 
 
 NAMES: dict[str, str | Values] = {
@@ -76,11 +99,12 @@ DEFAULTS: dict[str, Any] = {
 FIXED = {"is_encoder_decoder": True, "position_embedding_type": "sine", "dilation": False, "encoder_layerdrop": 0.0,
          "decoder_layerdrop": 0.0}  # fmt: skip
 IGNORED = words(
-    "init_std init_xavier_std mask_loss_coefficient dice_loss_coefficient num_hidden_layers scale_embedding"
+    "init_std init_xavier_std mask_loss_coefficient dice_loss_coefficient num_hidden_layers scale_embedding "
+    "max_position_embeddings classifier_dropout"
 )
-"""How weights were drawn; losses of masks, which are another head's; an alias; an option their model never reads."""
+"""How weights were drawn; losses of masks, which are another head's; what their models never read."""
 COMPOUNDS = (
-    Compound(PICTURES, ("backbone",), _load_backbone, _save_backbone),
+    Compound(PICTURES, ("backbone", "backbone_names"), _load_backbone, _save_backbone),
     same(BOTH_HEADS, "num_heads", 8),
     same(BOTH_WIDTHS, "hidden_dim", 2048),
     CLASSES,
@@ -91,6 +115,8 @@ def check_detector(config: Any) -> None:
     """Raise ValueError for sizes that no detector has."""
     if config.dim < 4 or config.dim % 4:
         raise ValueError(f"dim={config.dim} cannot be halved twice: waves for rows and columns, sines and cosines")
+    if config.backbone_names not in ("transformers", "timm"):
+        raise ValueError(f"backbone_names={config.backbone_names!r} is unknown; expected 'transformers' or 'timm'")
     for name in ("num_queries", "num_decoder_layers"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}={getattr(config, name)} predicts nothing; expected 1 or more")

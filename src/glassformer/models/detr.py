@@ -34,9 +34,11 @@ class DETRConfig:
     The three costs weigh classes, |Δ box| and 1 − GIoU in the matching, the weights what is matched in the loss,
     `nothing_weight` those that are matched to nothing. With `auxiliary_loss` each decoder layer's predictions are
     trained, and the decoder's norm follows each layer, as in Hugging Face's model; without, only the last.
+    `backbone_names` is whose names the backbone's tensors have in files: "transformers" or "timm", as in the released.
     """
 
     backbone: ResNetConfig = field(default_factory=ResNetConfig)
+    backbone_names: str = "transformers"
     num_queries: int = 100
     dim: int = 256
     num_encoder_layers: int = 6
@@ -77,18 +79,22 @@ def config_table(architecture: str) -> ConfigTable:
     )  # fmt: skip
 
 
-def body_table(theirs: str = "", ours: str = "") -> Table:
+def body_table(config: DETRConfig, theirs: str = "", ours: str = "") -> Table:
     """The names in Hugging Face's files, behind prefixes on either side."""
     block, own = f"{theirs}decoder.layers.*.", f"{ours}decoder.blocks.*."
     return {
-        **encoder_table(theirs, ours),
+        **encoder_table(config, theirs, ours),
         f"{block}self_attn.{{q,k,v,out}}_proj": f"{own}attention.{{query,key,value,output}}",
         f"{block}encoder_attn.{{q,k,v,out}}_proj": f"{own}cross_attention.{{query,key,value,output}}",
     }
 
 
 HEADS_TABLE: Table = {"class_labels_classifier": "class_head", "bbox_predictor.layers.*": "box_head.layers.*"}
-HEAD_TABLE: Table = {**body_table("model.", "body."), **HEADS_TABLE}
+
+
+def head_table(config: DETRConfig) -> Table:
+    """The same of the model with its heads."""
+    return {**body_table(config, "model.", "body."), **HEADS_TABLE}
 
 
 class DETRDecoderBlock(nn.Module):
@@ -135,7 +141,7 @@ class DETR(nn.Module, Pretrained):
     """Backbone, encoder, and decoder: a vector for each query (figure 2)."""
 
     config_table = config_table("DetrModel")
-    table = body_table()
+    table = body_table
 
     def __init__(self, config: DETRConfig) -> None:
         super().__init__()
@@ -163,7 +169,7 @@ class DETRForObjectDetection(ObjectDetection):
     """A linear head for classes, "nothing" the last of them, and three layers for boxes (section 3.2)."""
 
     config_table = config_table("DetrForObjectDetection")
-    table = HEAD_TABLE
+    table = head_table
 
     def __init__(self, config: DETRConfig) -> None:
         super().__init__()

@@ -6,8 +6,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from glassformer.checkpoints.table import Table
-from glassformer.models import resnet
-from glassformer.models.detection import present_places
+from glassformer.models.detection import backbone_table, present_places
 from glassformer.models.resnet import ResNet
 from glassformer.ops.mask import Mask
 from glassformer.parts import ACTIVATIONS, Attention, FeedForward, LayerNorm
@@ -15,11 +14,11 @@ from glassformer.parts.batch_norm import FrozenBatchNorm
 from glassformer.parts.sine_position import sine_grid
 
 
-def encoder_table(theirs: str, ours: str) -> Table:
+def encoder_table(config: Any, theirs: str, ours: str) -> Table:
     """The names in Hugging Face's files of all before the decoder, and of what all decoders have."""
     block, own = f"{theirs}{{encoder,decoder}}.layers.*.", f"{ours}{{encoder,decoder}}.blocks.*."
     return {
-        **resnet.encoder_table(f"{theirs}backbone.conv_encoder.model.", f"{ours}encoder.backbone.", counted=False),
+        **backbone_table(config, f"{theirs}backbone.conv_encoder.model.", f"{ours}encoder.backbone."),
         f"{theirs}input_projection": f"{ours}encoder.project",
         f"{theirs}query_position_embeddings": f"{ours}query_position",
         f"{theirs}encoder.layers.*.self_attn.{{q,k,v,out}}_proj":

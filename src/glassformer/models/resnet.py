@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.checkpoints.config import Compound, ConfigTable, Values
-from glassformer.checkpoints.table import Table
+from glassformer.checkpoints.table import DROP, Table
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes
 from glassformer.parts.activation import relu
@@ -109,6 +109,26 @@ def encoder_table(theirs: str = "", ours: str = "", *, counted: bool = True) -> 
         table[f"{their_place}{{convolution,normalization}}"] = f"{our_place}{{convolution,norm}}"
         table[f"{their_place}normalization.{statistics}"] = f"{our_place}norm.{statistics}"
     return table
+
+
+def timm_table(theirs: str, ours: str, *, basic: bool, stages: int) -> Table:
+    """The names that timm has for the same, in the files of detectors whose backbone is timm's."""
+    stage, own = f"{theirs}layer{_braced(1, stages)}.*.", f"{ours}stages.{_braced(0, stages)}.blocks.*."
+    count = 2 if basic else 3
+    places = {  # convolution and norm -> ours
+        (f"{theirs}conv1", f"{theirs}bn1"): f"{ours}stem.",
+        (f"{stage}conv{_braced(1, count)}", f"{stage}bn{_braced(1, count)}"): f"{own}convolutions.{_braced(0, count)}.",
+        (f"{stage}downsample.0", f"{stage}downsample.1"): f"{own}shortcut.",
+    }
+    table: dict[str, Any] = {}
+    for (convolution, norm), our_place in places.items():
+        table |= {convolution: f"{our_place}convolution", norm: f"{our_place}norm", f"{norm}.num_batches_tracked": DROP}
+        table[f"{norm}.{{running_mean,running_var}}"] = f"{our_place}norm.{{running_mean,running_var}}"
+    return table
+
+
+def _braced(first: int, count: int) -> str:
+    return "{" + ",".join(str(first + i) for i in range(count)) + "}"
 
 
 TABLE = encoder_table()
