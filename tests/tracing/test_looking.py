@@ -215,9 +215,12 @@ def test_pictures_of_attention_are_drawn(tmp_path: Path) -> None:
     assert drawn.shape[0] == 3
     assert drawn.dtype == torch.uint8
     assert drawn.float().std() > 10
-    detector = redraw(create_model("detr", head="object_detection", **DETR)).eval()
-    found = draw_queries(detector, torch.randn(1, 3, 64, 64), picture, most=3)
+    detector: Any = redraw(create_model("detr", head="object_detection", **DETR)).eval()
+    pixels = torch.randn(1, 3, 64, 64)
+    found = draw_queries(detector, pixels, picture, most=3)
     assert sum(bool(axis.patches) for axis in found.axes) == 3, "a box for each query"
+    query = int(detector(pixels).logits[0].softmax(-1)[:, :-1].amax(-1).argmax())
+    assert found.axes[1].get_title().startswith(f"query {query + 1}:")
     for seer, size in ((model("vit"), (24, 24)), (detector, (64, 64))):
         drawn = attention_picture(seer, ImageProcessor(size=size), picture)
         assert drawn.shape[0] == 3

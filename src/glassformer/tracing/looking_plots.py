@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from glassformer.image.processor import ImageProcessor
+from glassformer.models.detection import ObjectDetection
 from glassformer.tracing.looking import attention_maps, attention_rollout, cross_attention_maps
 from glassformer.tracing.plots import ORANGE, figure, finished
 
@@ -52,7 +53,11 @@ def draw_attention(
 
 
 def draw_queries(
-    model: nn.Module, pixel_values: Float[Tensor, "1 c y x"], picture: Tensor, path: str | None = None, most: int = 9
+    model: ObjectDetection,
+    pixel_values: Float[Tensor, "1 c y x"],
+    picture: Tensor,
+    path: str | None = None,
+    most: int = 9,
 ) -> "Figure":
     """What a detector's surest queries read of the picture in the last layer, each with the box that it finds there.
 
@@ -65,12 +70,14 @@ def draw_queries(
             out: Any = model.eval()(pixel_values)
     finally:
         model.train(was_training)
-    # By softmax the last class is "nothing"; where there is none (sigmoid), the order is the same but for it.
-    surest = out.logits[0].softmax(-1)[:, :-1].max(-1)
+    logits, classes = out.logits[0], model.config.num_classes
+    # One more than the classes is "nothing", and they share what is certain; else each class is asked for itself.
+    sure = logits.softmax(-1)[:, :classes] if logits.shape[-1] > classes else logits.sigmoid()
+    surest = sure.max(-1)
     chosen = surest.values.argsort(descending=True)[:most].tolist()
     made, axes = _panels(len(chosen) + 1)
     _plain(axes[0], picture, "picture")
-    labels, image = getattr(getattr(model, "config", None), "labels", None), None
+    labels, image = model.config.labels, None
     height, width = picture.shape[-2:]
     for axis, query in zip(axes[1:], chosen, strict=False):
         number = int(surest.indices[query])
@@ -94,7 +101,7 @@ def attention_picture(
     device = next(model.parameters()).device
     pixel_values = processor([picture])["pixel_values"].to(device)
     seen = processor.pixels(pixel_values)[0].clamp(0, 1)
-    if any(name.endswith("cross_attention") for name, _ in model.named_modules()):
+    if isinstance(model, ObjectDetection):
         return as_picture(draw_queries(model, pixel_values, seen))
     return as_picture(draw_attention(model, pixel_values, seen, block=block))
 
