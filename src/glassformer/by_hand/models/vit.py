@@ -133,14 +133,15 @@ class ViT(Pretrained):
     def backward(self, dx: Array | None, d_pooled: Array | None = None) -> Array:
         """From the gradients of the two outputs, None where nothing depends on it, to that of every parameter; returns
         that of the pixels."""
-        dx = np.zeros(self._tokens, self.norm.weight.data.dtype) if dx is None else dx.copy()
-        assert dx is not None
+        hidden = np.zeros(self._tokens, self.norm.weight.data.dtype)
+        if dx is not None:
+            hidden += dx
         if d_pooled is not None and self.class_token is None:
-            dx += d_pooled[:, None] / dx.shape[1]  # each patch has its share in their mean
+            hidden += d_pooled[:, None] / self._tokens[1]  # each patch has its share in their mean
         elif d_pooled is not None:
             assert self.pooler is not None
-            dx[:, 0] += self.pooler.backward(d_pooled)
-        dx = self.norm.backward(dx)
+            hidden[:, 0] += self.pooler.backward(d_pooled)
+        dx = self.norm.backward(hidden)
         for block in reversed(self.blocks):
             dx = block.backward(dx)
         dx = self.dropout.backward(dx)
