@@ -86,6 +86,10 @@ def test_a_teacher_s_certainty_is_its_label_and_its_doubts_draw_the_logits_towar
     out = model(pictures, labels=labels, teacher_labels=doubts)
     (pull,) = torch.autograd.grad(out.loss, out.distillation_logits)
     close(pull, (out.distillation_logits.softmax(-1) - doubts) / 8, 1e-5, "half of the mean of p − q")
+    model.temperature = 3.0  # 1/τ of the slope of the logits, times τ²
+    out = model(pictures, labels=labels, teacher_labels=doubts)
+    (pull,) = torch.autograd.grad(out.loss, out.distillation_logits)
+    close(pull, 3 * ((out.distillation_logits / 3).softmax(-1) - doubts) / 8, 1e-5, "at a temperature of 3")
 
 
 @pytest.mark.usefixtures("no_shape_checks")

@@ -118,6 +118,8 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
     """A linear head on each of the two tokens; what the model says is the mean of both (section 4, "Classification").
 
     loss = ½ cross_entropy(class logits, labels) + ½ cross_entropy(distillation logits, teacher's labels)  (equation 3)
+
+    or, of soft labels, the second term τ² cross_entropy(distillation logits / τ, softmax(teacher's / τ))  (equation 2).
     """
 
     config_table = config_table("DeiTForImageClassificationWithTeacher")
@@ -126,6 +128,7 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
     def __init__(self, config: DeiTConfig) -> None:
         super().__init__(DeiT(config, pooler=False), config.dim)
         self.distillation_head = Linear(config.dim, config.num_classes)
+        self.temperature = 1.0  # τ of soft labels: set by who teaches, no part of the model that is kept
 
     def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
         return encoded.last_hidden_state[:, 0]
@@ -135,9 +138,9 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
     ) -> DistillationOutput:
         """Logits (b, n) of both heads and their mean; with `labels` (b,) the loss too.
 
-        `teacher_labels` (b,) are the classes that the teacher decides for (its hard labels), or floats (b, n), the
-        probabilities that it gives (equation 2 with τ = 1, but for the teacher's own entropy). Without them the second
-        head learns from `labels` too, as where no teacher is at hand. −100 counts in neither.
+        `teacher_labels` (b,) are the classes that the teacher decides for (its hard labels), or floats (b, n), its
+        probabilities at `temperature`. Without them the second head learns from `labels` too, as where no teacher is at
+        hand. −100 counts in neither.
         """
         shape, n = tuple(pixel_values.shape[:1]), self.config.num_classes
         check_labels(labels, shape, n)
@@ -155,9 +158,14 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
         loss = None
         if labels is not None:
             told = labels if teacher_labels is None else teacher_labels
-            learn = F.cross_entropy if told.is_floating_point() else mean_cross_entropy
-            loss = (mean_cross_entropy(of_class, labels) + learn(of_teacher, told)) / 2
+            loss = (mean_cross_entropy(of_class, labels) + self.learned(of_teacher, told)) / 2
         return DistillationOutput(loss, (of_class + of_teacher) / 2, of_class, of_teacher)
+
+    def learned(self, logits: Float[Tensor, "b n"], told: Tensor) -> Float[Tensor, ""]:
+        """Equation 3 of classes; equation 2 of probabilities, but for the teacher's own entropy, which has no slope."""
+        if not told.is_floating_point():
+            return mean_cross_entropy(logits, told)
+        return self.temperature**2 * F.cross_entropy(logits / self.temperature, told)
 
 
 HEADS = {

@@ -21,14 +21,12 @@ from glassformer.training.tasks.task import Prepared, Task
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
 
-LABELS = ("hard", "soft")
-
 
 class Taught:
     """Batches to which the teacher's opinion of the same pictures, turned and shifted alike, is added."""
 
-    def __init__(self, batches: Loader, teacher: Any, order: Sequence[int], *, soft: bool) -> None:
-        self.batches, self.teacher, self.soft = batches, teacher.eval(), soft
+    def __init__(self, batches: Loader, teacher: Any, order: Sequence[int], *, temperature: float | None) -> None:
+        self.batches, self.teacher, self.temperature = batches, teacher.eval(), temperature
         self.order = torch.tensor(order)  # of its classes, as the student has them
 
     def __next__(self) -> Batch:
@@ -37,10 +35,10 @@ class Taught:
 
     @torch.no_grad()
     def opinion(self, pixels: Tensor) -> Tensor:
-        """Probabilities (b, n), or the classes (b,) that it decides for."""
+        """Probabilities (b, n) at the temperature; without one the classes (b,) that it decides for."""
         device = next(self.teacher.parameters()).device
         logits = self.teacher(pixels.to(device)).logits.float().cpu()[:, self.order]
-        return logits.softmax(-1) if self.soft else logits.argmax(-1)
+        return logits.argmax(-1) if self.temperature is None else (logits / self.temperature).softmax(-1)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the batches."""
@@ -55,23 +53,20 @@ class Taught:
 class Distillation(Task):
     """A DeiT learns the classes of pictures from their labels by one head, and from a teacher by the other.
 
-    teacher   a folder, a run folder's model/, or a hub id of a classifier that sees pictures as the student does; none:
-              both heads learn from the labels, as for the student alone
-    labels    "hard", the class that the teacher decides for (equation 3), or "soft", its probabilities
+    teacher      a folder, a run folder's model/, or a hub id of a classifier that sees pictures as the student does;
+                 none: both heads learn from the labels, as for the student alone
+    temperature  what the teacher's and the student's logits are divided by (equation 2); none: the student hears the
+                 class that the teacher decides for, and no more (equation 3)
     """
 
     teacher: str | None = None
-    labels: str = "hard"
+    temperature: float | None = 3.0
 
     data: ClassVar[type] = Pictures
     reads: ClassVar[tuple[str, ...]] = ("processor",)
     unit: ClassVar[str] = "pictures"
     metric: ClassVar[str] = "accuracy"
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
-
-    def __post_init__(self) -> None:
-        if self.labels not in LABELS:
-            raise ValueError(f"labels={self.labels!r} is no kind of a teacher's labels; expected 'hard' or 'soft'")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         prepared = ImageClassification().prepare(recipe, readers)
@@ -85,7 +80,7 @@ class Distillation(Task):
         assert prepared.readers.processor is not None
         check_eyes(load_image_processor(folder), prepared.readers.processor, self.teacher)
         order = [known.index(name) for name in names]
-        batches = Taught(prepared.batches, teacher, order, soft=self.labels == "soft")
+        batches = Taught(prepared.batches, teacher, order, temperature=self.temperature)
         return replace(prepared, batches=batches)
 
     @staticmethod
@@ -98,7 +93,9 @@ class Distillation(Task):
         return resolve(teacher)
 
     def build(self, config: Any) -> Any:
-        return head_of(config, "distilled_image_classification")
+        student = head_of(config, "distilled_image_classification")
+        student.temperature = self.temperature or 1.0
+        return student
 
     def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
         """Not known: the teacher looks too."""
