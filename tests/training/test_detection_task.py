@@ -20,7 +20,7 @@ from glassformer.models.set_loss import Targets
 from glassformer.training import train
 from glassformer.training.places import grid_centres, learn_at_places, owners, place_loss
 from glassformer.training.recipe import load_recipe
-from glassformer.training.tasks.detection import detected, flipped, matches, precision, table_of_classes
+from glassformer.training.tasks.detection import detected, flipped, matches, precision, precision_of_classes
 
 SMALL: Any = dict(
     backbone=ResNetConfig(stem_dim=8, dims=(8, 16), depths=(1, 1), block="basic"), num_queries=6, dim=16,
@@ -105,12 +105,13 @@ def test_matches_name_the_query_of_each_object() -> None:
     assert matches(model, torch.zeros(2, 6, 3), boxes, labels).tolist() == [4, 1, 3]
 
 
-def test_precision_is_1_for_what_is_there_and_the_table_names_the_classes() -> None:
+def test_precision_is_1_for_what_is_there_and_of_each_class_that_is_there() -> None:
     there = [Objects(classes=torch.tensor([0, 2]), boxes=torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9]]))]
     found = [Detections(scores=torch.tensor([0.9, 0.8]), classes=there[0].classes, boxes=there[0].boxes)]
     assert precision(found, there) == pytest.approx({"ap": 1.0, "ap50": 1.0, "ap75": 1.0})
-    table = table_of_classes(found, there, ("circle", "ring", "star"))
-    assert [line.split()[0] for line in table.splitlines()] == ["AP", "circle", "star"]
+    assert precision_of_classes(found, there, ("circle", "ring", "star")) == pytest.approx(
+        {"ap circle": 1, "ap star": 1}
+    )
 
 
 RECIPE = """

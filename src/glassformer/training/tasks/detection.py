@@ -34,7 +34,7 @@ SURE = 0.4  # what is drawn there
 
 
 class Found(Validation):
-    """Pictures, and what the model finds in them; in the end a table of classes and a sheet too.
+    """Pictures, and what the model finds in them; in the end each class's precision and a sheet too.
 
     Between two measures it tells `match_changes`: the share of objects that are now given to another query than the
     time before (Li et al. 2022, "DN-DETR", equation 6), among those of the first pictures.
@@ -60,8 +60,8 @@ class Found(Validation):
         metrics = precision(found, there)
         if final:
             sheet = self.drawn(found, there, metrics["ap50"])
-            table = table_of_classes(found, there, self.labels)
-            return Measured(metrics=metrics, examples=(table,), pictures={"predictions.png": sheet})
+            metrics |= precision_of_classes(found, there, self.labels)
+            return Measured(metrics=metrics, pictures={"predictions.png": sheet})
         matched = torch.cat([matches(model, *some) for some in kept])
         if self.matched is not None and len(self.matched) == len(matched):
             metrics["match_changes"] = (self.matched != matched).float().mean().item()
@@ -209,18 +209,16 @@ def precision(found: Sequence[Detections], there: Sequence[Objects]) -> dict[str
     return {name: measured[name] for name in ("ap", "ap50", "ap75")}
 
 
-def table_of_classes(found: Sequence[Detections], there: Sequence[Objects], labels: Sequence[str]) -> str:
-    """The same of each class that is there, and how often it is, as lines of text."""
-    wide = max(map(len, labels))
-    lines = [f"{'':{wide}}     AP   AP50   AP75  objects"]
+def precision_of_classes(
+    found: Sequence[Detections], there: Sequence[Objects], labels: Sequence[str]
+) -> dict[str, float]:
+    """AP of each class that is there: "ap circle"."""
+    values = {}
     for number, name in enumerate(labels):
-        count = sum(int((one.classes == number).sum()) for one in there)
-        if count:
+        if any((one.classes == number).any() for one in there):
             some = [[_of(one, number) for one in each] for each in (found, there)]
-            measured = coco_ap(*some)
-            values = "".join(f"{measured[key]:7.3f}" for key in ("ap", "ap50", "ap75"))
-            lines.append(f"{name:{wide}}{values}  {count:7,}")
-    return "\n".join(lines)
+            values[f"ap {name}"] = coco_ap(*some)["ap"]
+    return values
 
 
 def _of(one: Any, number: int) -> dict[str, Tensor]:
