@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mutations import Patch, mistake
 from torch import Tensor
 
@@ -164,7 +165,6 @@ def _(patch: Patch) -> None:
 @mistake("the mask's places rounded up, not down", "detr")
 def _(patch: Patch) -> None:
     def wrong(x: Tensor, size: Any) -> Tensor:
-        return torch.nn.functional.interpolate(x, size=size, mode="nearest-exact")
+        return F.interpolate(x, size=size, mode="nearest-exact")
 
-    functional = SimpleNamespace(interpolate=wrong)
-    patch.setattr(detection, "nn", SimpleNamespace(functional=functional))
+    patch.setattr(detection, "F", SimpleNamespace(interpolate=wrong))

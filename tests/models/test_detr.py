@@ -101,7 +101,7 @@ def test_the_released_folders_whose_backbone_has_timms_names_open_and_are_writte
     family: str, tmp_path: Path
 ) -> None:
     small: Any = dict(num_queries=4, dim=16, num_encoder_layers=1, num_decoder_layers=1, num_heads=2, hidden_dim=16)
-    ours = redraw(create_model(family, head="object_detection", backbone=SIZES["resnet-18"], **small)).eval()
+    ours: Any = redraw(create_model(family, head="object_detection", backbone=SIZES["resnet-18"], **small)).eval()
     ours.save_pretrained(tmp_path)
     tensors = {timms(name): tensor for name, tensor in load_file(tmp_path / "model.safetensors").items()}
     assert "model.backbone.conv_encoder.model.layer2.0.downsample.1.running_var" in tensors
