@@ -118,7 +118,7 @@ UNIVERSAL = Kind("universal segmentation", _masks, labels=("mask_labels", "class
 
 
 def _detection_inputs(config: Any, batch: int, generator: Generator) -> Inputs:
-    """Of odd sizes; row 1 smaller than the others and filled up; pictures with none, some, and more than all queries."""
+    """Of odd sizes; row 1 smaller and filled up; pictures with no object, some, and more than there are queries."""
     pixels = torch.randn(batch, config.backbone.channels, 45, 58, generator=generator)
     mask = torch.ones(batch, 45, 58, dtype=torch.long)
     mask[1, 33:] = mask[1, :, 41:] = 0

@@ -149,7 +149,7 @@ def _(patch: Patch) -> None:
 @mistake("positions of a coarser grid picked, not averaged", "dinov2-with-registers")
 def _(patch_: Patch) -> None:
     def wrong(x: Tensor, **options: Any) -> Tensor:
-        return F.interpolate(x, **options | {"antialias": False})
+        return F.interpolate(x, **(options | {"antialias": False}))  # pyright: ignore[reportArgumentType, reportCallIssue]
 
     patch_.setattr(patch, "F", SimpleNamespace(interpolate=wrong, linear=F.linear))
 

@@ -176,7 +176,7 @@ CONFIGS: dict[str, Any] = {
 }
 """Name of a size, or of a family for its default -> config."""
 
-CLASSES = (*MODELS.values(), *(head for heads in HEADS.values() for head in heads.values()))
+CLASSES = tuple(dict.fromkeys((*MODELS.values(), *(head for heads in HEADS.values() for head in heads.values()))))
 ARCHITECTURES = {name: model for model in CLASSES for name in model.config_table.architectures}
 """What a folder's `config.json` calls its `architectures` -> the class that opens it."""
 

@@ -205,17 +205,13 @@ class DINOv2ForImageClassification(ImageClassification):
     """A linear head on the class token and the mean of the patches, side by side (the paper's linear probe)."""
 
     config_table = config_table("Dinov2ForImageClassification")
+    table = staticmethod(lambda config: {**encoder_table(config, "dinov2.", "encoder."), "classifier": "head"})
 
     def __init__(self, config: DINOv2Config) -> None:
         encoder = DINOv2(config)
         if encoder.mask_token is not None:
             encoder.mask_token.requires_grad = False  # nothing is hidden here
         super().__init__(encoder, 2 * config.dim)
-
-    @staticmethod
-    def table(config: DINOv2Config) -> Table:
-        """The names in their files."""
-        return {**encoder_table(config, "dinov2.", "encoder."), "classifier": "head"}
 
     def features(self, encoded: EncoderOutput) -> Float[Tensor, "b e"]:
         hidden = encoded.last_hidden_state

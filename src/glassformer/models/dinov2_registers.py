@@ -122,16 +122,14 @@ class DINOv2WithRegistersForImageClassification(ImageClassification):
     """A linear head on the class token and the mean of the patches; what the registers hold is not read."""
 
     config_table = config_table("Dinov2WithRegistersForImageClassification")
+    table = staticmethod(
+        lambda config: {**encoder_table(config, "dinov2_with_registers.", "encoder."), "classifier": "head"}
+    )
 
     def __init__(self, config: DINOv2WithRegistersConfig) -> None:
         encoder = DINOv2WithRegisters(config)
         encoder.mask_token.requires_grad = False  # nothing is hidden here
         super().__init__(encoder, 2 * config.dim)
-
-    @staticmethod
-    def table(config: DINOv2WithRegistersConfig) -> Table:
-        """The names in their files."""
-        return {**encoder_table(config, "dinov2_with_registers.", "encoder."), "classifier": "head"}
 
     def features(self, encoded: EncoderOutput) -> Float[Tensor, "b e"]:
         hidden, first = encoded.last_hidden_state, 1 + self.config.num_registers
