@@ -72,6 +72,15 @@ def test_a_table_names_as_many_classes_as_asked_for(
     assert str(tmp_path / "0.png") in said.replace("\n", "")
 
 
+def test_where_the_model_looks_is_drawn_beside(folder: Path, tmp_path: Path) -> None:
+    picture = str(folder / "own" / "light" / "0.png")
+    assert predict(folder, picture, "--attention", "--output", str(tmp_path)) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0-attention.png", "0.png"]
+    drawn = read_image(tmp_path / "0-attention.png")
+    assert min(drawn.shape[1:]) > 100
+    assert drawn.unique().numel() > 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -31,6 +31,8 @@ class Predict:
     """of a classifier: classes to name; 5 if not given"""
     threshold: float | None = None
     """of a model that finds objects: how sure it must be of one; 0.5 if not given"""
+    attention: bool = False
+    """draw where the model looks, too: predictions/NAME-attention.png"""
     device: str = "auto"
     """auto, cpu, cuda"""
     json: bool = False
@@ -58,9 +60,12 @@ def run(options: Predict, _: list[str]) -> None:
     pictures = [read(path) for path in options.pictures]
     opened = open_model(options.model, device=options.device)
     found, targets = predict(opened, pictures, options), targets_of(options)
+    looked = [where_it_looks(opened, picture) for picture in pictures] if options.attention else []
     options.output.mkdir(parents=True, exist_ok=True)
     for path, picture, prediction, target in zip(options.pictures, pictures, found, targets, strict=True):
         write_image(target, prediction.draw(shown(picture), title=path.name))
+    for target, picture in zip(targets, looked, strict=False):
+        write_image(target.with_stem(f"{target.stem}-attention"), picture)
     pairs = list(zip(options.pictures, found, targets, strict=True))
     if options.json:
         print(json.dumps({str(path): each.rows() for path, each, _ in pairs}, indent=2))
@@ -121,6 +126,15 @@ def predict(opened: "Opened", pictures: "list[Tensor]", options: Predict) -> lis
         if key not in OPTIONS[head]:
             raise ValueError(f"--{key} {value} has no effect: {name} is for {head.replace('_', ' ')}")
     return kinds[head](opened.model, opened.processor(), pictures, **given)
+
+
+def where_it_looks(opened: "Opened", picture: "Tensor") -> "Tensor":
+    """The model's attention over the picture. ValueError for a clip, and for a model without maps of attention."""
+    from glassformer.tracing.looking_plots import attention_picture
+
+    if picture.ndim != 3:
+        raise ValueError("--attention draws pictures; of a clip there is no map over one")
+    return attention_picture(opened.model, opened.processor(), picture)
 
 
 def targets_of(options: Predict) -> list[Path]:
