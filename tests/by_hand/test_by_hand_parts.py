@@ -12,7 +12,17 @@ from torch import nn
 import glassformer.by_hand.parts
 import glassformer.parts
 from glassformer.by_hand.ops.mask import Mask
-from glassformer.by_hand.parts import activation, attention, cache, embedding, feed_forward, linear, norm, position
+from glassformer.by_hand.parts import (
+    activation,
+    attention,
+    cache,
+    embedding,
+    feed_forward,
+    linear,
+    norm,
+    patch,
+    position,
+)
 from glassformer.by_hand.parts.dropout import Dropout
 from glassformer.by_hand.parts.module import Module
 from glassformer.ops.mask import Mask as TorchMask
@@ -21,10 +31,11 @@ from glassformer.parts import position as torch_position
 X = draw(2, 5, 12)
 IDS = np.array([[3, 1, 3, 0, 3], [6, 6, 2, 0, 1]])
 # Files of parts/ without a mirror: a choice of kernels, mixtures of experts, DeepSeek's attention, attentions in linear
-# time, what images are made of.
-TORCH_ONLY = {"kernels", "experts", "latent_attention", "linear_attention", "window_attention", "patch", "windows",
-              "stochastic_depth", "rotary_embedding"}  # fmt: skip
-FILES = [activation, attention, cache, embedding, feed_forward, linear, norm, position]
+# time, and what only models of pictures and clips beyond ViT have.
+TORCH_ONLY = {"kernels", "experts", "latent_attention", "linear_attention", "window_attention", "windows",
+              "stochastic_depth", "rotary_embedding", "batch_norm", "conditional_attention", "deformable_attention",
+              "fixed_position", "layer_scale", "mix_feed_forward", "sine_position", "tubelet"}  # fmt: skip
+FILES = [activation, attention, cache, embedding, feed_forward, linear, norm, patch, position]
 
 
 def classes() -> dict[str, type]:
@@ -43,10 +54,11 @@ def test_every_torch_part_has_its_mirror():
 @pytest.mark.parametrize("name", classes())
 def test_constructors_take_a_subset_of_the_torch_arguments_in_their_order(name):
     def arguments(kind: type) -> list[tuple]:
-        return [(p.name, p.kind) for p in inspect.signature(kind).parameters.values()]
+        found = inspect.signature(kind).parameters.values()
+        return [(p.name, p.kind) for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
     ours, theirs = arguments(classes()[name]), arguments(getattr(glassformer.parts, name))
-    left_out = {"kernel", "device", "window_size"}  # the mirror's cache keeps everything
+    left_out = {"kernel", "device", "window_size", "antialias"}  # the mirror's cache keeps everything
     assert ours == [p for p in theirs if p in ours]
     assert {p[0] for p in theirs} - {p[0] for p in ours} <= left_out
 
@@ -95,6 +107,7 @@ SIMPLE = {
     "layer norm": lambda p: p.LayerNorm(12, 0.3),
     "layer norm without bias": lambda p: p.LayerNorm(12, bias=False),
     "rms norm": lambda p: p.RMSNorm(12, 0.3),
+    "unit norm": lambda p: p.UnitNorm(),
     "zero-centred rms norm": lambda p: p.ZeroCenteredRMSNorm(12, 0.3),
     **{
         f"feed-forward, {name}": lambda p, name=name: p.FeedForward(12, 20, activation=p.ACTIVATIONS[name])
@@ -132,6 +145,14 @@ def test_the_backward_of_a_part_equals_finite_differences(name):
 def test_embedding_sums_the_gradients_of_equal_ids():
     compare(Ours.Embedding(8, 5), glassformer.parts.Embedding(8, 5), IDS)
     check_gradients(redraw(Ours.Embedding(8, 5)), IDS)
+
+
+@pytest.mark.parametrize("scale", [10.0, 150.0])
+def test_scaled_unit_vectors_have_a_scale_per_head_that_stops_growing(scale):
+    ours, x = norm.ScaledUnitNorm(3), draw(2, 3, 4, 6)
+    compare(ours, glassformer.parts.ScaledUnitNorm(3), x)
+    ours.log_scale.data[:] = np.log(scale)
+    check_gradients(ours, x)
 
 
 def test_a_tied_head_adds_its_gradient_to_the_embedding():

@@ -77,6 +77,38 @@ class ZeroCenteredRMSNorm(Module):
         return _through_root_mean_square(dy * (1 + self.weight.data), self._normal, self._inverse)
 
 
+class UnitNorm(Module):
+    """n = x / ‖x‖; of zeros, zeros. The product of two such vectors is their cosine."""
+
+    def forward(self, x: Array) -> Array:
+        self._inverse = 1 / np.maximum(np.sqrt(np.vecdot(x, x))[..., None], 1e-12)
+        self._unit = x * self._inverse
+        return self._unit
+
+    def backward(self, dy: Array) -> Array:
+        """dx = (dy − (dy · n) n) / ‖x‖: what would stretch x is taken away."""
+        return (dy - self._unit * np.vecdot(dy, self._unit)[..., None]) * self._inverse
+
+
+class ScaledUnitNorm(Module):
+    """s x / ‖x‖ with a learned s = exp(log_scale) per head, at most 100  (Liu et al. 2022, equation 2)."""
+
+    def __init__(self, num_heads: int) -> None:
+        self.log_scale = Parameter(np.full((num_heads, 1, 1), np.log(10.0), "f4"))
+        self.unit = UnitNorm()
+
+    def forward(self, x: Array) -> Array:
+        self._scale = np.exp(np.minimum(self.log_scale.data, np.log(100.0))).astype(x.dtype)
+        self._normal = self.unit(x)
+        return self._normal * self._scale
+
+    def backward(self, dy: Array) -> Array:
+        """d log_scale = s Σ dy · n over a head's vectors, where s may still grow; dx as UnitNorm's, of s dy."""
+        grown = (dy * self._normal).sum((0, 2, 3), keepdims=True)[0] * self._scale
+        self.log_scale.grad += grown * (self.log_scale.data <= np.log(100.0))
+        return self.unit.backward(dy * self._scale)
+
+
 def _divided_by_root_mean_square(x: Array, eps: float) -> tuple[Array, Array]:
     """n, and the factor that makes it of x."""
     inverse = 1 / np.sqrt(_mean_product(x, x) + eps)
