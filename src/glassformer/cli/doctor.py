@@ -42,6 +42,7 @@ def machine_facts(anew: bool) -> dict[str, Any]:
 
     import glassformer
     from glassformer.ops.machine import machine, measure
+    from glassformer.ops.threads import waiting
 
     record = measure() if anew else machine()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -54,6 +55,7 @@ def machine_facts(anew: bool) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         **asdict(record),
+        "threads_wait": waiting(),
         "linear_kernels": record.kernels,
     }
 
@@ -155,6 +157,7 @@ def show(found: dict[str, Any]) -> None:
     table.add_row("glassformer", facts["glassformer"])
     table.add_row("python", facts["python"])
     table.add_row("torch", f"{facts['torch_version']}, {facts['threads']} threads")
+    table.add_row("its threads wait", facts["threads_wait"])
     table.add_row("system", facts["system"])
     table.add_row("processor", f"{facts['cpu']}, {facts['usable_cores']} of {facts['cores']} cores usable")
     table.add_row("its flags", " ".join(facts["flags"]))

@@ -15,6 +15,7 @@ from glassformer.foundation.atomic import atomic_file
 from glassformer.image.files import write_image
 from glassformer.image.processor import ImageProcessor
 from glassformer.ops.machine import keep_freed_memory, machine
+from glassformer.ops.threads import patient_threads
 from glassformer.text import Tokenizer
 from glassformer.training.blocks import checkpoint_activations
 from glassformer.training.checkpoint import (
@@ -109,6 +110,7 @@ def train(
         stack.enter_context(locked(folder))
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         should_stop = stack.enter_context(stop_request())
+        stack.enter_context(patient_threads())
         if console is not None:
             listeners.insert(0, stack.enter_context(view(console)))
 
