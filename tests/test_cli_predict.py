@@ -122,13 +122,30 @@ def test_a_classifier_is_measured_on_a_folder_of_classes(folder: Path, capsys: p
     (folder / "own" / "light").rename(folder / "own" / "bright")
     try:
         assert main(arguments) == 2
-        assert "has the label 'bright', which the model does not know" in capsys.readouterr().err
+        assert "has the class 'bright', which the model does not know" in capsys.readouterr().err
     finally:
         (folder / "own" / "bright").rename(folder / "own" / "light")
 
 
 def test_a_classifier_of_pictures_wants_pictures(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "--model", str(folder / "model")]) == 2
-    assert "is measured on pictures with their classes" in capsys.readouterr().err
-    assert main(["eval", "--model", str(folder / "model"), "--data", "digits", "--num-beams", "3"]) == 2
-    assert "--num-beams 3 has no effect" in capsys.readouterr().err
+    assert "is measured on pictures or clips whose right answers are known" in capsys.readouterr().err
+    for arguments, said in (
+        (["digits", "--num-beams", "3"], "--num-beams 3 has no effect"),
+        (["scenes"], "'scenes' is for detection or instances or semantic, not for kind='classification'"),
+        (["motions"], "'motions' is neither pictures by name nor a folder"),
+        (["digits"], "digits has the class '0', which the model does not know"),
+        ([str(folder / "own"), "--split", "test"], "has no part to test on"),
+        ([str(folder / "own"), "--split", "some"], "--split is 'some'; expected validation, train, all or test"),
+        ([str(folder)], f"{folder / 'model'} holds no files of the class 'model'"),
+    ):
+        assert main(["eval", "--model", str(folder / "model"), "--data", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+
+def test_what_is_measured_is_drawn_where_it_is_wanted(folder: Path, tmp_path: Path) -> None:
+    data = ["--data", str(folder / "own"), "--output", str(tmp_path / "sheets")]
+    assert main(["eval", "--model", str(folder / "model"), *data]) == 0
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["confusion.png", "predictions.png"]

@@ -124,7 +124,7 @@ def test_folders_without_classes_or_pictures_are_named(tmp_path: Path):
         load_pictures("digits", kind="detection")
     with pytest.raises(ValueError, match="no option 'validate'"):
         load_pictures("digits?validate=0.5")
-    with pytest.raises(ValueError, match="number between 0 and 1"):
+    with pytest.raises(ValueError, match="is no part of all"):
         load_pictures("digits?validation=2")
 
 
@@ -398,3 +398,26 @@ def test_scenes_are_drawn_when_they_are_asked_for():
     assert torch.equal(more.validation[3].picture, pictures.validation[3].picture)
     with pytest.raises(ValueError, match="for detection or instances or semantic, not for kind='classification'"):
         load_pictures("scenes")
+
+
+def test_a_folder_in_three_parts_has_one_to_test_on_and_all_of_one_without_can_be_validated_on(tmp_path: Path):
+    for part, count in (("train", 4), ("val", 2), ("test", 3)):
+        for name in ("rose", "tulip"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                write_image(tmp_path / part / name / f"{i}.png", torch.zeros(3, 4, 4, dtype=torch.uint8))
+    pictures = load_pictures(str(tmp_path))
+    assert [len(part) for part in (pictures.train, pictures.validation, pictures.test)] == [8, 4, 6]
+    assert all("/test/" in record.place for record in pictures.test)
+    whole = load_pictures(f"{tmp_path / 'train'}?validation=1")
+    assert (len(whole.train), len(whole.validation)) == (0, 8)
+    (tmp_path / "test" / "tulip").rename(tmp_path / "test" / "lily")
+    with pytest.raises(ValueError, match=r"has the class 'lily', which .*train has not"):
+        load_pictures(str(tmp_path))
+
+
+def test_generated_parts_share_no_picture():
+    scenes = load_pictures("scenes?size=24&train=3&validation=3&test=3", "semantic")
+    places = [record.place for part in (scenes.train, scenes.validation, scenes.test) for record in part]
+    assert len(set(places)) == 9
+    assert len(load_pictures("scenes", "semantic").test) == 0

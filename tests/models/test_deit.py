@@ -99,7 +99,7 @@ def test_what_it_cannot_read_is_said() -> None:
         taught()(torch.zeros(2, 3, 24, 25))
     with pytest.raises(ValueError, match="teacher_labels holds 5 at"):
         taught()(pictures, labels=torch.zeros(2).long(), teacher_labels=torch.tensor([0, 5]))
-    with pytest.raises(ValueError, match=r"teacher_labels have shape \(2, 4\); expected \(2, 5\), a probability"):
+    with pytest.raises(ValueError, match=r"teacher_labels have shape \(2, 4\); expected \(2, 5\), a part for each"):
         taught()(pictures, labels=torch.zeros(2).long(), teacher_labels=torch.zeros(2, 4))
     with pytest.raises(ValueError, match="teacher_labels are given without labels"):
         taught()(pictures, teacher_labels=torch.zeros(2).long())

@@ -12,6 +12,7 @@ from glassformer.image.datasets import Record
 from glassformer.image.objects import Objects
 from glassformer.image.postprocess import Detections
 from glassformer.image.processor import ImageProcessor, load_image_processor
+from glassformer.metrics.coco_ap import ap_of_classes
 from glassformer.models import from_pretrained
 from glassformer.models.conditional_detr import ConditionalDETRConfig, ConditionalDETRForObjectDetection
 from glassformer.models.detr import DETRConfig, DETRForObjectDetection
@@ -20,7 +21,8 @@ from glassformer.models.set_loss import Targets
 from glassformer.training import train
 from glassformer.training.places import grid_centres, learn_at_places, owners, place_loss
 from glassformer.training.recipe import load_recipe
-from glassformer.training.tasks.detection import detected, flipped, matches, precision, precision_of_classes
+from glassformer.training.tasks.detection import detected, matches, precision
+from glassformer.training.tasks.segments import mirrored
 
 SMALL: Any = dict(
     backbone=ResNetConfig(stem_dim=8, dims=(8, 16), depths=(1, 1), block="basic"), num_queries=6, dim=16,
@@ -55,11 +57,11 @@ def test_a_mask_of_pixels_is_there_only_where_something_is_padding() -> None:
 def test_a_mirror_image_has_mirrored_boxes_and_two_give_the_picture_back() -> None:
     one = record([[10, 5, 20, 15]])
     one.picture[:, 5:15, 10:20] = 255
-    turned = flipped(one)
+    turned = mirrored(one)
     assert turned.objects is not None
     assert turned.objects.boxes.tolist() == [[20, 5, 30, 15]]
     assert (turned.picture[:, 5:15, 20:30] == 255).all()
-    again = flipped(turned)
+    again = mirrored(turned)
     assert again.objects is not None
     assert again.objects.boxes.tolist() == [[10, 5, 20, 15]]
 
@@ -109,9 +111,8 @@ def test_precision_is_1_for_what_is_there_and_of_each_class_that_is_there() -> N
     there = [Objects(classes=torch.tensor([0, 2]), boxes=torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9]]))]
     found = [Detections(scores=torch.tensor([0.9, 0.8]), classes=there[0].classes, boxes=there[0].boxes)]
     assert precision(found, there) == pytest.approx({"ap": 1.0, "ap50": 1.0, "ap75": 1.0})
-    assert precision_of_classes(found, there, ("circle", "ring", "star")) == pytest.approx(
-        {"ap circle": 1, "ap star": 1}
-    )
+    of_classes = ap_of_classes(*([vars(one) for one in each] for each in (found, there)), 3, kind="boxes")
+    assert of_classes == pytest.approx({0: 1, 2: 1})
 
 
 RECIPE = """

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from same_run import StopAfter, assert_same_run
 
 from glassformer.image.files import write_image
 from glassformer.image.scenes import Scenes
 from glassformer.models.catalog import from_pretrained
+from glassformer.prediction.held_against import held_against, is_seeing
 from glassformer.training import Recipe, Run, load_recipe, train
+from glassformer.training.loop import validate
 from glassformer.training.readers import Readers
 from glassformer.training.tasks import TASKS
 
@@ -129,7 +132,9 @@ num_heads = 2
 hidden_dim = 16
 """
 CLASSES = 'source = "{classes}"\ntest = 0.2\n[data.augment]\nrotate = 20.0\nshift = 0.1\nerase = 0.5\n'
-MOTIONS = 'source = "motions?size=16&train=24&validation=12"\n'
+MIXED = f"{CLASSES}mixup = 0.2\ncutmix = 1.0\n"
+VARIED = "[data.augment]\ncrop = 0.5\ncolour = 0.3\nshift = 0.1\n"
+MOTIONS = 'source = "motions?size=16&train=24&validation=12&test=8"\n' + VARIED
 SCENES = 'source = "scenes?size=24&train=40&validation=12"\nimage_size = 24\ntest = 0.1\n[data.augment]\nflip = 0.5\n'
 WORDPIECE = 'tokenizer = "wordpiece"\nvocab_size = 60\ncontext = 32\n'
 TEXTS = {
@@ -146,15 +151,16 @@ PICTURES = {
     "semantic_segmentation": (SEGMENTS, SCENES),
     "mask_segmentation": (MASKS, SCENES),
     "detection": (FINDS, SCENES),
-    "image_classification": (LOOKS, CLASSES),
-    "distillation": (STUDENT, CLASSES),
+    "image_classification": (LOOKS, MIXED),
+    "distillation": (STUDENT, MIXED),
     "reconstruction": (LOOKS.replace('"vit"', '"mae"') + DRAWS, CLASSES),
-    "video_classification": (CLIPS, MOTIONS),
+    "video_classification": (CLIPS, MOTIONS + "mixup = 0.2\n"),
     "masked_video": (CLIPS.replace('"timesformer"', '"videomae"') + DRAWS, MOTIONS),
 }
 OPTIONS = {
     "translation": "max_new_tokens = 4\nnum_beams = 1\nbest_by = 'loss'\n",
     "masked_video": "mask_ratio = 0.5\n",
+    "image_classification": "label_smoothing = 0.1\n",
 }
 REST = """
 [training]
@@ -224,6 +230,8 @@ def test_a_run_of_any_task_goes_on_to_the_bit_where_it_was_stopped_and_leaves_a_
         assert whole.result.get(key) == again.result.get(key)
     assert again.recipe == whole.recipe
     assert_opens(whole)
+    if is_seeing(whole.model):
+        assert_measured_alike(whole)
 
 
 def assert_opens(run: Run) -> None:
@@ -237,3 +245,13 @@ def assert_opens(run: Run) -> None:
     assert (there.tokenizer is None) == (own.tokenizer is None)
     if own.tokenizer is not None and there.tokenizer is not None:
         assert there.tokenizer.encode("the quick fox") == own.tokenizer.encode("the quick fox")
+
+
+def assert_measured_alike(run: Run) -> None:
+    """What is measured of the folder's model on the data by its name is what the run has measured of its own."""
+    model, source = from_pretrained(run.folder / "model"), run.recipe.pictures.source
+    assert run.readers.processor is not None
+    assert run.result is not None
+    size = run.recipe.evaluation.batch_size
+    held = held_against(model, run.readers.processor, source, split="validation", batch_size=size)
+    assert validate(model, held.validation, torch.device("cpu"), final=True)[1].metrics == run.result["metrics"]

@@ -101,7 +101,7 @@ def test_batches_hold_what_the_models_read() -> None:
 
 
 def test_the_right_answer_is_measured_as_perfect_and_drawn() -> None:
-    pictures, labels = scenes("semantic"), ("background", *"abcdefgh")
+    pictures, labels = scenes("semantic").records, ("background", *"abcdefgh")
     maps = Maps(pictures, labels, PROCESSOR, 5)
     kept = []
     for batch in maps.batches():
@@ -109,13 +109,13 @@ def test_the_right_answer_is_measured_as_perfect_and_drawn() -> None:
         kept.append(maps.keep(batch, SegmentationOutput(None, logits)))
     measured = maps.measure(None, 0.0, kept, final=True)
     assert measured.metrics["mean_iou"] == measured.metrics["pixel_accuracy"] == 1
-    assert {name for name in measured.metrics if name.startswith("iou_")} <= {f"iou_{label}" for label in labels}
+    assert {name for name in measured.metrics if name.startswith("iou ")} <= {f"iou {label}" for label in labels}
     assert measured.pictures["predictions.png"].shape[0] == 3
     assert not maps.measure(None, 0.0, kept, final=False).pictures
 
 
 def test_the_right_masks_have_a_precision_of_one() -> None:
-    pictures = scenes("instances")
+    pictures = scenes("instances").records
     masks = Masks(pictures, tuple("abcdefgh"), PROCESSOR, 5)
     kept = []
     for batch in masks.batches():

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from glassformer.models.videomae import VideoMAE, VideoMAEForVideoClassification
 from glassformer.models.videomae_config import VideoMAEConfig
 from glassformer.training import load_recipe, train
+from glassformer.training.data import Augmentation
 from glassformer.training.readers import Readers
-from glassformer.training.tasks.clips import draw_clips
+from glassformer.training.tasks.augmented import augmented
+from glassformer.training.tasks.clips import check_mirror, clips_of, draw_clips, stacked_clips
 from glassformer.training.tasks.masked_video import hidden
 from glassformer.training.tasks.video_classification import VideoClassification
 from glassformer.video.files import write_clip
@@ -95,16 +98,12 @@ def test_pre_training_is_taken_up_by_a_classifier(tmp_path: Path) -> None:
 
 
 def test_the_same_tubes_are_hidden_of_the_same_draw_and_as_many_of_each_clip() -> None:
-    import numpy as np
-
     from glassformer.image.processor import ImageProcessor
     from glassformer.video.datasets import load_clips
 
-    records = list(load_clips(MOTIONS, frames=4).train)[:5]
+    clips = stacked_clips(list(load_clips(MOTIONS, frames=4).train)[:5])
     config = VideoMAEConfig(image_size=16, patch_size=4, num_frames=4, dim=8, num_heads=2, decoder_dim=8)
-    batches = [
-        hidden(records, config, 0.75, ImageProcessor(size=(16, 16)), np.random.default_rng(s)) for s in (1, 1, 2)
-    ]
+    batches = [hidden(clips, config, 0.75, ImageProcessor(size=(16, 16)), np.random.default_rng(s)) for s in (1, 1, 2)]
     masks = [batch.inputs["bool_masked_pos"] for batch in batches]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
@@ -137,12 +136,45 @@ def test_a_folder_of_clips_is_learned_from(tmp_path: Path) -> None:
 
 
 def test_what_is_not_done_to_clips_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"\[data\.augment\]"):
-        train(recipe(tmp_path, source=f'{MOTIONS}"\naugment = {{ flip = 0.5 }}\n#"'), run_folder=tmp_path / "run")
+    flip = f'{MOTIONS}"\naugment = {{ flip = 0.5 }}\n#"'
+    with pytest.raises(ValueError, match=r"clips of 'left' as their mirror images, which are of another class"):
+        train(recipe(tmp_path, source=flip), run_folder=tmp_path / "run")
     with pytest.raises(ValueError, match="draws no clips"):
         train(recipe(tmp_path, task="masked_video"), run_folder=tmp_path / "other")
     with pytest.raises(ValueError, match="hides none of them, or all"):
         train(recipe(tmp_path, "videomae", task="masked_video", more=DECODER), run_folder=tmp_path / "third")
+    mixed = {"source": f'{MOTIONS}"\naugment = {{ mixup = 0.5 }}\n#"', "more": DECODER, "task": "masked_video"}
+    with pytest.raises(ValueError, match="mix classes, of which this task learns nothing"):
+        recipe(tmp_path, "videomae", **mixed)
+
+
+def test_mirror_images_are_refused_by_the_words_of_a_class() -> None:
+    check_mirror(0.0, ("turn left",))
+    check_mirror(0.5, ("golf", "leftovers"))
+    for label in ("turn left", "Right-hand", "orbit counter-clockwise"):
+        with pytest.raises(ValueError, match="as their mirror images"):
+            check_mirror(0.5, ("golf", label))
+
+
+def test_the_frames_of_a_clip_change_alike_and_clips_each_otherwise() -> None:
+    frame = Motions(size=16, frames=4).batch([3])[0][0, :1]
+    still = frame.expand(4, -1, -1, -1).expand(3, -1, -1, -1, -1)
+    augment = Augmentation(crop=0.4, shift=0.2, rotate=10, flip=0.5, colour=0.4, erase=0.5, randaugment=9)
+    first, again, other = (augmented(still, augment, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert (first - first[:, :1]).abs().max() < 1e-6
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(augmented(still, Augmentation(), np.random.default_rng(0)), still)
+
+
+def test_a_part_of_the_clips_is_put_aside_to_test_on_or_is_there(tmp_path: Path) -> None:
+    aside = clips_of(recipe(tmp_path, source=f'{MOTIONS}"\ntest = 0.25\n#"'))
+    assert [len(part) for part in (aside.train, aside.validation, aside.test)] == [18, 12, 6]
+    there = clips_of(recipe(tmp_path, source=f"{MOTIONS}&test=5"))
+    assert [len(part) for part in (there.train, there.validation, there.test)] == [24, 12, 5]
+    with pytest.raises(ValueError, match="puts clips aside, and motions has 5 to test on"):
+        clips_of(recipe(tmp_path, source=f'{MOTIONS}&test=5"\ntest = 0.25\n#"'))
 
 
 def test_frames_are_drawn_beside_their_words() -> None:

@@ -4,10 +4,13 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from torch import Tensor
 
     from glassformer.cli.models import Opened
 
@@ -17,18 +20,22 @@ class Eval:
     """How good a model is: what it is for decides what is measured.
 
     Decoders: loss, perplexity, bits per byte of a text. Classifiers: accuracy, F1. Taggers: F1 of entities. Question
-    answering: exact match, F1. Encoder-decoders: exact match, BLEU, ROUGE of what they write. Classifiers of pictures:
-    accuracy, also among the first five, F1.
+    answering: exact match, F1. Encoder-decoders: exact match, BLEU, ROUGE of what they write. Classifiers of pictures
+    or clips: accuracy, also among the first five, F1. Detectors: COCO's average precision, of each class too. Models
+    of pixels: the mean IoU. Models of masks: the average precision of masks. The last two at the size the model sees.
     """
 
     model: str
     """a run folder, a Hugging Face folder, or a hub id"""
     data: str | None = None
-    """a text or examples (a name, a file; columns as in 'a.csv?text=body&label=stars'), or pictures (digits, a folder
-    with a folder for each class, hf:NAME); a run's own if not given"""
+    """a text or examples (a name, a file; columns as in 'a.csv?text=body&label=stars'); pictures (digits, scenes, a
+    folder with a folder for each class, a COCO .json, PICTURES::MASKS, hf:NAME); clips (motions, a folder with a folder
+    for each class, a .csv); a run's own if not given"""
     split: str | None = None
-    """validation, train or all; if not given all of a file of examples or of a folder of classes, else validation (of a
-    text the last tenth)"""
+    """validation, train, all, or test (of pictures and clips with such a part); if not given, all of your own files,
+    else validation (of a text the last tenth)"""
+    output: Path | None = None
+    """of pictures and clips: a folder for the sheets of what was predicted"""
     context: int | None = None
     """tokens in a row; the run's, or as many as the model has positions, if not given"""
     stride: int | None = None
@@ -54,7 +61,6 @@ OF_TASK = {
     "classification": (),
     "tagging": (),
     "question_answering": ("context", "stride"),
-    "image_classification": (),
     "translation": ("num_beams", "max_new_tokens", "prefix"),
 }
 """Options that have a meaning for some tasks alone."""
@@ -66,8 +72,8 @@ def run(options: Eval, _: list[str]) -> None:
 
     from glassformer.cli.models import open_model
 
-    if options.split not in (None, "validation", "train", "all"):
-        raise ValueError(f"--split is {options.split!r}; expected validation, train or all")
+    if options.split not in (None, "validation", "train", "all", "test"):
+        raise ValueError(f"--split is {options.split!r}; expected validation, train, all or test")
     opened = open_model(options.model, dtype=options.dtype, device=options.device)
     start = time.perf_counter()
     measured = measure(opened, options)
@@ -75,12 +81,13 @@ def run(options: Eval, _: list[str]) -> None:
     if options.json:
         print(json.dumps(measured, indent=2))
         return
-    Console(highlight=False).print(written(measured), markup=False)
+    Console(highlight=False).print(written(measured), markup=False, soft_wrap=True)
 
 
 def measure(opened: "Opened", options: Eval) -> dict[str, Any]:
     """The metrics of the model's task on the data, and what these were."""
     from glassformer.prediction import task_of
+    from glassformer.prediction.held_against import is_seeing
     from glassformer.training.tasks.language_model import LanguageModelling
 
     own = opened.run is not None and not isinstance(opened.run.recipe.task, LanguageModelling)
@@ -88,28 +95,69 @@ def measure(opened: "Opened", options: Eval) -> dict[str, Any]:
         refuse(
             options, "a run's own validation, without --data, is measured as in training", *sum(OF_TASK.values(), ())
         )
-        return measure_run(opened)
+        return measure_run(opened, options)
+    if is_seeing(opened.model):
+        refuse(options, f"{type(opened.model).__name__} reads no text", *sum(OF_TASK.values(), ()))
+        return measure_seen(opened, options)
     task = task_of(opened.model)
     others = {name for names in OF_TASK.values() for name in names} - set(OF_TASK[task])
-    refuse(options, f"{type(opened.model).__name__} is for {task}", *sorted(others))
-    if task == "image_classification":
-        return measure_pictures(opened, options)
+    refuse(options, f"{type(opened.model).__name__} is for {task}", *sorted(others), "output")
+    if options.split == "test":
+        raise ValueError("--split is test; of texts there are validation, train and all")
     return measure_text(opened, options) if task == "language_model" else measure_examples(opened, options, task)
 
 
-def measure_run(opened: "Opened") -> dict[str, Any]:
-    """What training measures of a run that is no language model's: its task's metrics on its own validation data."""
+def measure_run(opened: "Opened", options: Eval) -> dict[str, Any]:
+    """What training measures of a run that is no language model's: its task's metrics on its own validation data, or
+    on that which was put aside to test on."""
+    from glassformer.training.data import Pictures
     from glassformer.training.loop import validate
 
-    run = opened.run
+    run, split = opened.run, options.split or "validation"
     assert run is not None
+    if run.recipe.task.data is not Pictures:
+        refuse(options, "what was predicted is drawn of pictures and clips alone", "output")
     prepared = run.recipe.task.prepare(run.recipe, run.readers)
+    validation, baseline = {
+        "validation": (prepared.validation, prepared.baseline), "test": (prepared.test, prepared.test_baseline)
+    }.get(split, (None, {}))  # fmt: skip
+    if validation is None:
+        has = "has no data to test on" if split == "test" else "is measured on its validation or its test data"
+        raise ValueError(f"--split is {split}; {options.model} {has}")
+    device, recipe = next(opened.model.parameters()).device, run.recipe
+    limit = recipe.evaluation.batches if split == "validation" else None
+    loss, found = validate(
+        opened.model, validation, device, precision=recipe.training.precision, limit=limit, final=True, track=shown
+    )
+    write_sheets(found.pictures, options)
+    return {"loss": loss, **found.metrics, "baseline": dict(baseline), "data": prepared.data, "split": split}
+
+
+def measure_seen(opened: "Opened", options: Eval) -> dict[str, Any]:
+    """The loss and the metrics of a model that says something of pictures or clips."""
+    from glassformer.prediction.held_against import held_against
+    from glassformer.training.loop import validate
+
+    if options.data is None:
+        raise ValueError(f"--data is not given; {type(opened.model).__name__} is measured on pictures or clips whose "
+                         "right answers are known")  # fmt: skip
+    held = held_against(
+        opened.model, opened.processor(), options.data, split=options.split, batch_size=options.batch_size
+    )
     device = next(opened.model.parameters()).device
-    limit = run.recipe.evaluation.batches
-    loss, found = validate(run.recipe, opened.model, prepared.validation, device, limit=limit, final=True)
-    return {
-        "loss": loss, **found.metrics, "baseline": dict(prepared.baseline), "data": prepared.data, "split": "validation"
-    }  # fmt: skip
+    loss, found = validate(opened.model, held.validation, device, final=True, track=shown)
+    write_sheets(found.pictures, options)
+    return {"loss": loss, **found.metrics, held.unit: held.count, "data": options.data, "split": held.split}
+
+
+def write_sheets(pictures: "Mapping[str, Tensor]", options: Eval) -> None:
+    """Write the pictures of the predictions where they are wanted."""
+    from glassformer.image.files import write_image
+
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            write_image(options.output / name, picture)
 
 
 def measure_text(opened: "Opened", options: Eval) -> dict[str, Any]:
@@ -165,55 +213,6 @@ def measure_examples(opened: "Opened", options: Eval, task: str) -> dict[str, An
     }  # fmt: skip
 
 
-def measure_pictures(opened: "Opened", options: Eval) -> dict[str, Any]:
-    """The metrics of a classifier of pictures."""
-    from glassformer.metrics import judge
-    from glassformer.prediction import predict_image_classes
-    from glassformer.prediction.pictures import class_names
-
-    if options.data is None:
-        raise ValueError(f"--data is not given; {type(opened.model).__name__} is measured on pictures with their "
-                         "classes: a folder with a folder for each, say")  # fmt: skip
-    records, labels, split = pictures_of(options.data, options.split)
-    names, processor = class_names(opened.model.config), opened.processor()
-    rankings: list[tuple[str, ...]] = []
-    there = []
-    check_labels(options.data, [{"label": label} for label in labels], names)
-    for start in shown(range(0, len(records), options.batch_size)):
-        some = [part[i] for part, i in records[start : start + options.batch_size]]
-        found = predict_image_classes(opened.model, processor, [record.picture for record in some], top=None)
-        rankings += [each.labels for each in found]
-        there += [{"label": labels[record.label]} for record in some]
-    metrics = ("accuracy", "top_5", "f1") if len(names) > 5 else ("accuracy", "f1")
-    return {
-        **judge("image_classification", rankings, there, metrics),
-        "pictures": len(records), "data": options.data, "split": split,
-    }  # fmt: skip
-
-
-def pictures_of(data: str, split: str | None) -> "tuple[list[tuple[Any, int]], tuple[str, ...], str]":
-    """Where the pictures of a split are to be read, the names of their classes, and the split's.
-
-    It is all of a folder without parts, else the validation, where none is asked for.
-    """
-    from pathlib import Path
-
-    from glassformer.image.datasets import load_pictures
-    from glassformer.image.folders import PARTS, all_of_classes
-    from glassformer.text.examples import options_of
-
-    path, choices = options_of(data)
-    folder = Path(path).expanduser()
-    in_parts = "validation" in choices or any((folder / name).is_dir() for name in PARTS["train"])
-    split = split or ("all" if folder.is_dir() and not in_parts else "validation")
-    if folder.is_dir() and split == "all" and not in_parts:
-        labels, records = all_of_classes(folder)
-        return [(records, i) for i in range(len(records))], labels, split
-    found = load_pictures(data)
-    parts = {"train": [found.train], "validation": [found.validation], "all": [found.train, found.validation]}[split]
-    return [(part, i) for part in parts for i in range(len(part))], found.labels, split
-
-
 def examples_of(data: str, split: str | None, fields: tuple[str, ...]) -> tuple[list[dict[str, Any]], str]:
     """The examples of a split, and its name: all of a file, else the validation, where none is asked for."""
     from glassformer.text import load_examples
@@ -244,7 +243,7 @@ def missing_sacrebleu() -> bool:
     return find_spec("sacrebleu") is None
 
 
-def shown(batches: "Sequence[Any]") -> "Iterable[Any]":
+def shown(batches: "Iterable[Any]") -> "Iterable[Any]":
     """The batches, with a bar on standard error."""
     from rich.console import Console
     from rich.progress import track
@@ -260,12 +259,17 @@ def refuse(options: Eval, reason: str, *names: str) -> None:
 
 
 def written(measured: dict[str, Any]) -> str:
-    """What was measured, in lines to read."""
-    about = ("tokens", "bytes", "examples", "pictures", "data", "split", "context", "stride", "seconds", "baseline")
-    lines = [values({name: value for name, value in measured.items() if name not in about})]
+    """What was measured, in lines to read: what is said of the classes ("ap circle") one a line."""
+    units = ("tokens", "bytes", "examples", "pictures", "clips")
+    about = (*units, "data", "split", "context", "stride", "seconds", "baseline")
+    metrics = {name: value for name, value in measured.items() if name not in about}
+    lines = [values({name: value for name, value in metrics.items() if " " not in name})]
     if measured.get("baseline"):
         lines.append(f"baseline: {values(measured['baseline'])}")
-    counts = [f"{measured[name]:,} {name}" for name in ("tokens", "bytes", "examples", "pictures") if name in measured]
+    of_classes = [(*name.split(" ", 1), value) for name, value in metrics.items() if " " in name]
+    width = max((len(label) for _, label, _ in of_classes), default=0)
+    lines += [f"  {label:<{width}}   {name.replace('_', ' ')} {value:.4f}" for name, label, value in of_classes]
+    counts = [f"{measured[name]:,} {name}" for name in units if name in measured]
     counted = f"{', '.join(counts)} of " if counts else ""
     data = f"{counted}{measured['data']} ({measured['split']})"
     sizes = [f"{name} {measured[name]}" for name in ("context", "stride") if name in measured]

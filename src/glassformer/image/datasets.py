@@ -1,4 +1,4 @@
-"""Sets of pictures to learn from, in two parts; pictures are read when they are asked for, all headers checked before.
+"""Sets of pictures to learn from, in parts; pictures are read when they are asked for, all headers checked before.
 
 pictures = load_pictures("digits")                                  # scikit-learn's, on this machine
 pictures = load_pictures("flowers")                                 # a folder: flowers/rose/1.jpg, ...
@@ -68,18 +68,21 @@ class Records(Sequence[R], Generic[Entry, R]):
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Pictures in two parts; `labels` are the names of the classes, in the order of their numbers."""
+    """Pictures in parts; `labels` are the names of the classes, in the order of their numbers.
+
+    `train` is empty where all are there to validate on, `test` where the source has no such part.
+    """
 
     name: str
     kind: str
     labels: tuple[str, ...]
     train: Sequence[Record]
     validation: Sequence[Record]
+    test: Sequence[Record] = ()
 
     def __post_init__(self) -> None:
-        for part in ("train", "validation"):
-            if not len(getattr(self, part)):
-                raise ValueError(f"{self.name} has no pictures to {'learn from' if part == 'train' else 'validate on'}")
+        if not len(self.validation):
+            raise ValueError(f"{self.name} has no pictures to validate on")
 
 
 def load_pictures(source: str, kind: str = "classification", *, seed: int = 0) -> PictureSet:
@@ -87,9 +90,10 @@ def load_pictures(source: str, kind: str = "classification", *, seed: int = 0) -
 
     - "digits": 1,797 handwritten digits of 8 × 8 pixels, which come with scikit-learn (classification);
     - "scenes": shapes on backgrounds, drawn on the spot (detection, instances, semantic);
-      "?size=64&train=10000&validation=500&most=5&seed=0" are their side, how many there are, and of how many shapes;
-    - a folder with a folder for each class, of pictures of any size; or with `train` and `validation` (or `val`,
-      `test`) that hold these (classification);
+      "?size=64&train=10000&validation=500&test=500&most=5&seed=0" are their side, how many there are (to test on:
+      none), and of how many shapes;
+    - a folder with a folder for each class, of pictures of any size; or with `train`, `validation` (or `val`) and
+      `test` that hold these, where one of the latter two may be missing (classification);
     - a COCO .json (detection; instances by polygons or run lengths); "?pictures=FOLDER" says where the pictures are,
       else they are beside it; crowds are left out; "boxes=clip" cuts boxes at their picture's edge, which else raise;
     - "PICTURES::MASKS", two folders whose files have the same names, or a .csv with the columns `picture` and `mask`
@@ -98,7 +102,7 @@ def load_pictures(source: str, kind: str = "classification", *, seed: int = 0) -
       name from `picture`, `label`, `objects` or `mask` are given: "hf:uoft-cs/cifar10?picture=img".
 
     "?validation=" names what to validate on as the source is named, or which part of the pictures to put aside for it:
-    0.1 where nothing is said (0.2 of the digits), of each class alike, drawn by the seed.
+    0.1 where nothing is said (0.2 of the digits), of each class alike, drawn by the seed; 1 is all of them.
 
     Raises:
         FileNotFoundError, OSError: something is not there.
@@ -150,8 +154,8 @@ def fraction_of(said: str | None, otherwise: float) -> float | None:
         fraction = float(said)
     except ValueError:
         return None
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation={said} is no part of the pictures; expected a number between 0 and 1, or a name")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"validation={said} is no part of all; expected a number above 0, up to 1, or a name")
     return fraction
 
 
@@ -168,7 +172,7 @@ def put_aside(
     parts: tuple[list[Any], list[Any]] = ([], [])
     for index, entry in enumerate(entries):
         parts[index in held].append(entry)
-    if entries and not all(parts):
+    if entries and not all(parts) and fraction < 1:
         few = f"{len(entries)} entries are too few to put {fraction:g} of them aside"
         raise ValueError(f"{few}; name what to validate on: '?validation='")
     return parts

@@ -20,7 +20,7 @@ from glassformer.image.files import SUFFIXES, picture_size, read_image, read_mas
 from glassformer.image.processor import IGNORED_CLASS
 from glassformer.text.rows import PAIR, read_rows
 
-PARTS = {"train": ("train", "training"), "validation": ("validation", "val", "valid", "test")}
+PARTS = {"train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test",)}
 """Folders that hold a part of a set, in the order they are looked for."""
 
 Labelled = tuple[Path, int]
@@ -39,7 +39,7 @@ def digits(name: str, kind: str, options: dict[str, str], seed: int) -> PictureS
     targets: list[int] = labels.tolist()
     fraction = fraction_of(take(options, ("validation",), name).get("validation"), 0.2)
     if fraction is None:
-        raise ValueError(f"digits have validation={options['validation']!r}; expected a number between 0 and 1")
+        raise ValueError(f"digits have validation={options['validation']!r}; expected a number above 0, up to 1")
 
     def read(index: int) -> Record:
         return Record(picture=pictures[index].expand(3, 8, 8), label=targets[index], place=f"digit {index}")
@@ -50,18 +50,12 @@ def digits(name: str, kind: str, options: dict[str, str], seed: int) -> PictureS
 
 
 def folder_of_classes(name: str, kind: str, options: dict[str, str], seed: int) -> PictureSet:
-    """root/class/x.png, or root/train/class/x.png and root/validation/class/x.png."""
+    """root/class/x.png, or root/train/class/x.png, root/validation/class/x.png and root/test/class/x.png."""
     needs_kind(kind, ("classification",), name)
-    labels, train, validation = two_parts(name, options, seed, SUFFIXES)
-    checked_headers([path for path, _ in (*train, *validation)], picture_size)
-    return PictureSet(name, kind, labels, Records(train, _labelled), Records(validation, _labelled))
-
-
-def all_of_classes(root: Path) -> tuple[tuple[str, ...], Sequence[Record]]:
-    """The classes' names and all pictures of a folder of folders, none put aside."""
-    labels, entries = classes_of(root, SUFFIXES)
-    checked_headers([path for path, _ in entries], picture_size)
-    return labels, Records(entries, _labelled)
+    labels, *parts = parts_of_classes(name, options, seed, SUFFIXES)
+    checked_headers([path for part in parts for path, _ in part], picture_size)
+    train, validation, test = (Records(part, _labelled) for part in parts)
+    return PictureSet(name, kind, labels, train, validation, test)
 
 
 def _labelled(entry: Labelled) -> Record:
@@ -69,32 +63,42 @@ def _labelled(entry: Labelled) -> Record:
     return Record(picture=read_image(path), label=label, place=str(path))
 
 
-def two_parts(
+def parts_of_classes(
     name: str, options: dict[str, str], seed: int, suffixes: Sequence[str]
-) -> tuple[tuple[str, ...], list[Labelled], list[Labelled]]:
-    """The classes' names and the files of both parts, each with its class, of a folder of folders.
+) -> tuple[tuple[str, ...], list[Labelled], list[Labelled], list[Labelled]]:
+    """The classes' names and the files to learn from, to validate and to test on, each with its class, of a folder of
+    folders. Where it has a part to test on, and none to validate on, the former is taken for the latter.
 
     Raises ValueError where there are no classes, a class is empty, or a class to validate on is not learned.
     """
     root = Path(name).expanduser()
     said = take(options, ("validation",), name).get("validation")
-    train = _part(root, "train") or root
+    train = part_of(root, "train") or root
     fraction = fraction_of(said, 0.1)
     held = Path(said).expanduser() if said is not None and fraction is None else None
-    if held is None and said is None and train != root:
-        held = _part(root, "validation")
-    labels, entries = classes_of(train, suffixes)
-    if held is None:
-        return labels, *put_aside(entries, [label for _, label in entries], fraction or 0.1, seed)
-    if not held.is_dir():
+    if held is not None and not held.is_dir():
         raise FileNotFoundError(f"validation={held} is no folder here, and no number between 0 and 1")
+    test = part_of(root, "test") if train != root else None
+    if said is None and train != root:
+        held = part_of(root, "validation")
+        held, test = (test, None) if held is None else (held, test)
+    labels, entries = classes_of(train, suffixes)
+    tested = [] if test is None else _of_these(test, labels, train, suffixes)
+    if held is not None:
+        return labels, entries, _of_these(held, labels, train, suffixes), tested
+    return labels, *put_aside(entries, [label for _, label in entries], fraction or 0.1, seed), tested
+
+
+def _of_these(held: Path, labels: Sequence[str], train: Path, suffixes: Sequence[str]) -> list[Labelled]:
+    """The files of a folder of folders, with their classes as `labels` number them."""
     theirs, others = classes_of(held, suffixes)
     if strange := sorted(set(theirs) - set(labels)):
         raise ValueError(f"{held} has the class {strange[0]!r}, which {train} has not; it cannot be learned")
-    return labels, entries, [(path, labels.index(theirs[label])) for path, label in others]
+    return [(path, labels.index(theirs[label])) for path, label in others]
 
 
-def _part(root: Path, part: str) -> Path | None:
+def part_of(root: Path, part: str) -> Path | None:
+    """The folder of `root` that holds a part, by one of its names; None where there is none."""
     return next((root / name for name in PARTS[part] if (root / name).is_dir()), None)
 
 

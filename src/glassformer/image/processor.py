@@ -143,6 +143,11 @@ class ImageProcessor:
             out["labels"] = torch.stack([padded(one, size, value=IGNORED_CLASS) for one in maps]).long()
         return out
 
+    @property
+    def one_size(self) -> bool:
+        """Whether pictures of any size end up of one, before they are padded."""
+        return self.crop is not None or not (self.size is None or isinstance(self.size, ShortestEdge))
+
     def new_size(self, size: Size) -> Size:
         """Rows and columns that a picture of `size` is resized to, before it is cropped."""
         if self.size is None:

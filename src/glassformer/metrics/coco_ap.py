@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 KINDS: dict[str, Any] = {"boxes": "bbox", "masks": "segm"}
 """What is compared -> the package's word for it."""
@@ -18,7 +19,7 @@ def coco_ap(
 
     Args:
         predictions: for each picture `scores` (m,), `classes` (m,), and `boxes` (m, 4), x0 y0 x1 y1 in pixels, or
-            `masks` (m, y, x), as arrays or tensors.
+            `masks` (m, y, x), as arrays or tensors, masks also as `run_lengths` of them.
         references: for each picture `classes` and `boxes` or `masks`.
         kind: "boxes" or "masks", what IoU is taken of.
 
@@ -73,7 +74,8 @@ def _notes(
 
 
 def _size(each: Mapping[str, Any], kind: str) -> dict[str, int]:
-    rows, columns = each["masks"].shape[1:] if kind == "masks" else (0, 0)  # boxes need none
+    masks = each["masks"] if kind == "masks" else []  # boxes need no size
+    rows, columns = (masks[0]["size"] if masks else (0, 0)) if isinstance(masks, list) else masks.shape[1:]
     return {"height": int(rows), "width": int(columns)}
 
 
@@ -81,11 +83,44 @@ def _place(each: Mapping[str, Any], kind: str, i: int) -> tuple[dict[str, Any], 
     if kind == "boxes":
         x0, y0, x1, y1 = (float(edge) for edge in each["boxes"][i])
         return {"bbox": [x0, y0, x1 - x0, y1 - y0]}, (x1 - x0) * (y1 - y0)
-    from faster_coco_eval.core import mask as run_lengths
+    from faster_coco_eval.core import mask as runs
 
-    mask = np.asfortranarray(np.asarray(each["masks"][i]).astype(np.uint8))
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    box = [0.0, 0.0, 0.0, 0.0]
-    if len(rows):
-        box = [float(edge) for edge in (columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1)]
-    return {"segmentation": run_lengths.encode(mask), "bbox": box}, float(mask.sum())
+    mask = each["masks"][i]
+    (encoded,) = [dict(mask)] if isinstance(mask, Mapping) else run_lengths([mask])
+    box = [float(edge) for edge in runs.toBbox([encoded])[0]]
+    return {"segmentation": encoded, "bbox": box}, float(runs.area(encoded))
+
+
+def run_lengths(masks: Any) -> list[dict[str, Any]]:
+    """Masks (m, y, x) as COCO's run lengths, which take little room."""
+    from faster_coco_eval.core import mask as runs
+
+    return [runs.encode(np.asfortranarray(np.asarray(mask).astype(np.uint8))) for mask in masks]
+
+
+def from_run_lengths(encoded: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The way back, (m, y, x), of masks of this size."""
+    from faster_coco_eval.core import mask as runs
+
+    masks = [np.asarray(runs.decode(dict(each))).astype(bool) for each in encoded]
+    return np.stack(masks) if masks else np.zeros((0, *size), bool)
+
+
+def ap_of_classes(
+    predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], count: int, *, kind: str
+) -> dict[int, float]:
+    """AP of each of the classes 0 … count − 1 that is there; arguments are those of `coco_ap`."""
+    there = {number for each in references for number in np.asarray(each["classes"]).tolist()}
+    sides = [[{name: each[name] for name in ("scores", "classes", kind) if name in each} for each in side]
+             for side in (predictions, references)]  # fmt: skip
+    found = {}
+    for number in sorted(there & set(range(count))):
+        some = ([_of(each, number) for each in side] for side in sides)
+        found[number] = coco_ap(*some, kind=kind)["ap"]
+    return found
+
+
+def _of(each: Mapping[str, Any], number: int) -> dict[str, Any]:
+    kept = np.flatnonzero(np.asarray(each["classes"]) == number)
+    return {name: [value[i] for i in kept] if isinstance(value, list) else np.asarray(value)[kept]
+            for name, value in each.items()}  # fmt: skip

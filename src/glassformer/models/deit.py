@@ -3,16 +3,21 @@
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.checkpoints.config import ConfigTable
 from glassformer.checkpoints.table import Table
 from glassformer.models import vit
-from glassformer.models.labels import check_labels, mean_cross_entropy
 from glassformer.models.outputs import DistillationOutput, EncoderOutput
-from glassformer.models.vision import ImageClassification, ImageEncoder, check_classes, check_patches
+from glassformer.models.vision import (
+    ImageClassification,
+    ImageEncoder,
+    check_classes,
+    check_patches,
+    check_told,
+    class_loss,
+)
 from glassformer.parts import GridPosition, LayerNorm, Linear, PatchEmbedding
 
 
@@ -136,20 +141,14 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, pixel_values: Tensor, labels: Tensor | None = None, teacher_labels: Tensor | None = None
     ) -> DistillationOutput:
-        """Logits (b, n) of both heads and their mean; with `labels` (b,) the loss too.
+        """Logits (b, n) of both heads and their mean; with `labels`, (b,) or parts of classes (b, n), the loss too.
 
         `teacher_labels` (b,) are the classes that the teacher decides for (its hard labels), or floats (b, n), its
         probabilities at `temperature`. Without them the second head learns from `labels` too, as where no teacher is at
         hand. −100 counts in neither.
         """
-        shape, n = tuple(pixel_values.shape[:1]), self.config.num_classes
-        check_labels(labels, shape, n)
-        if teacher_labels is not None and teacher_labels.is_floating_point():
-            if teacher_labels.shape != (*shape, n):
-                raise ValueError(f"teacher_labels have shape {tuple(teacher_labels.shape)}; expected {(*shape, n)}, a "
-                                 "probability for each class")  # fmt: skip
-        else:
-            check_labels(teacher_labels, shape, n, name="teacher_labels")
+        check_told(labels, len(pixel_values), self.config.num_classes)
+        check_told(teacher_labels, len(pixel_values), self.config.num_classes, name="teacher_labels")
         if teacher_labels is not None and labels is None:
             raise ValueError("teacher_labels are given without labels; the loss is of both")
         hidden = self.encoder(pixel_values).last_hidden_state
@@ -157,15 +156,15 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
         of_teacher: Tensor = self.distillation_head(hidden[:, 1])
         loss = None
         if labels is not None:
-            told = labels if teacher_labels is None else teacher_labels
-            loss = (mean_cross_entropy(of_class, labels) + self.learned(of_teacher, told)) / 2
+            alone = teacher_labels is None
+            heard = class_loss(of_teacher, labels) if alone else self.learned(of_teacher, teacher_labels)
+            loss = (class_loss(of_class, labels) + heard) / 2
         return DistillationOutput(loss, (of_class + of_teacher) / 2, of_class, of_teacher)
 
     def learned(self, logits: Float[Tensor, "b n"], told: Tensor) -> Float[Tensor, ""]:
         """Equation 3 of classes; equation 2 of probabilities, but for the teacher's own entropy, which has no slope."""
-        if not told.is_floating_point():
-            return mean_cross_entropy(logits, told)
-        return self.temperature**2 * F.cross_entropy(logits / self.temperature, told)
+        warmth = self.temperature if told.is_floating_point() else 1.0
+        return warmth**2 * class_loss(logits / warmth, told)
 
 
 HEADS = {

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -73,6 +75,31 @@ class ImageEncoder(nn.Module, Pretrained, ABC):
             raise ValueError(f"pixel_values holds {pixels[place].item()} at {place}; every pixel must be finite")
 
 
+def class_loss(logits: Float[Tensor, "b n"], labels: Tensor) -> Float[Tensor, ""]:
+    """mean over pictures of −Σ_n p_n log softmax(logits)_n, in float32 at least.
+
+    `labels` are classes (b,), where −100 does not count, or floats (b, n), the parts p of several classes: of pictures
+    that are mixed, of labels that are smoothed, of a teacher's opinion.
+    """
+    if not labels.is_floating_point():
+        return mean_cross_entropy(logits, labels)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return F.cross_entropy(logits.to(wide), labels.to(wide))
+
+
+def check_told(labels: Tensor | None, batch_size: int, num_classes: int, *, name: str = "labels") -> None:
+    """Raise ValueError for labels of other shapes, outside the classes, and parts that do not sum to 1."""
+    if labels is None or not labels.is_floating_point():
+        return check_labels(labels, (batch_size,), num_classes, name=name)
+    if tuple(labels.shape) != (batch_size, num_classes):
+        raise ValueError(f"{name} have shape {tuple(labels.shape)}; expected {(batch_size, num_classes)}, a part for "
+                         f"each class, or {(batch_size,)}, whole numbers")  # fmt: skip
+    if looks(labels) and not ((labels >= 0).all() and (labels.sum(-1) - 1).abs().max() < 0.02):
+        row = int(((labels < 0).any(-1) | ((labels.sum(-1) - 1).abs() >= 0.02) | labels.isnan().any(-1)).nonzero()[0])
+        raise ValueError(f"{name} of picture {row} are {labels[row].tolist()[:10]}; parts are from 0 on and sum to 1")
+    return None
+
+
 class ImageClassification(nn.Module, Pretrained, ABC):
     """Which of `config.num_classes` classes a picture shows; the encoder is held as `encoder`."""
 
@@ -89,10 +116,10 @@ class ImageClassification(nn.Module, Pretrained, ABC):
         """The vector that the head reads."""
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> PredictionOutput:
-        """Logits (b, n); with `labels` (b,), −100 where none counts, the mean loss too."""
-        check_labels(labels, tuple(pixel_values.shape[:1]), self.config.num_classes)
+        """Logits (b, n); with `labels`, the mean loss too: (b,), −100 where none counts, or parts of classes (b, n)."""
+        check_told(labels, len(pixel_values), self.config.num_classes)
         logits: Tensor = self.head(self.features(self.encoder(pixel_values)))
-        return PredictionOutput(None if labels is None else mean_cross_entropy(logits, labels), logits)
+        return PredictionOutput(None if labels is None else class_loss(logits, labels), logits)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from glassformer.image.processor import ImageProcessor, ShortestEdge
+from glassformer.image.processor import ImageProcessor
 from glassformer.models import catalog
 from glassformer.prediction.batches import Track, predicting
 
@@ -40,8 +40,7 @@ def outputs(
 
     Raises ValueError where the processor is for padded pictures and the model reads no mask of them.
     """
-    alike = processor.crop is not None or not (processor.size is None or isinstance(processor.size, ShortestEdge))
-    rows = batch_size if alike else 1
+    rows = batch_size if processor.one_size else 1
     with predicting(model) as device:
         for start in track(range(0, len(pictures), rows)):
             some = pictures[start : start + rows]

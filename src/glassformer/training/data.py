@@ -4,10 +4,14 @@ from dataclasses import dataclass, field
 
 from glassformer.image.transforms import (
     ColourJitter,
+    CutMix,
+    Mixup,
+    OneOf,
     RandAugment,
     RandomAffine,
     RandomErasing,
     RandomFlip,
+    RandomResizedCrop,
     Transform,
 )
 
@@ -37,9 +41,10 @@ class Texts:
 class Augmentation:
     """[data.augment]: how a picture differs from one time that it is seen to the next; where all is 0 it does not.
 
-    Each picture draws its own. See `glassformer.image.transforms`, where objects and maps of classes go along.
+    Each picture draws its own, and so does each clip, whose frames change alike. See `glassformer.image.transforms`.
     """
 
+    crop: float = 0.0  # at least this part of its area is seen, made as large as it was; 0: all (Szegedy et al. 2015)
     shift: float = 0.0  # up to this part of its width and height
     rotate: float = 0.0  # up to so many degrees
     scale: float = 0.0  # from 1 - scale to 1 + scale times as large
@@ -47,13 +52,17 @@ class Augmentation:
     colour: float = 0.0  # brightness, contrast and saturation, from 1 - colour to 1 + colour times as much
     randaugment: float = 0.0  # two operations drawn from fourteen, of this strength of 30 (Cubuk et al. 2020)
     erase: float = 0.0  # the probability that a rectangle of it is erased (Zhong et al. 2020)
+    mixup: float = 0.0  # α: it is blended with another one, and so are their classes (Zhang et al. 2018)
+    cutmix: float = 0.0  # α: a rectangle of another one is put in (Yun et al. 2019); with mixup, half the batches each
 
     def __post_init__(self) -> None:
         self.transforms()
+        self.mixing(1)
 
     def transforms(self) -> tuple[Transform, ...]:
         """What is done to a batch, in order. Raises ValueError for what cannot be."""
         made: list[tuple[object, Transform]] = [
+            (self.crop, RandomResizedCrop(None, area=(self.crop or 1.0, 1.0))),
             (self.shift or self.rotate or self.scale,
              RandomAffine(shift=self.shift, rotate=self.rotate, scale=self.scale)),
             (self.flip, RandomFlip(self.flip)),
@@ -62,6 +71,12 @@ class Augmentation:
             (self.erase, RandomErasing(probability=self.erase)),
         ]  # fmt: skip
         return tuple(transform for wanted, transform in made if wanted)
+
+    def mixing(self, num_classes: int) -> tuple[Transform, ...]:
+        """What is done to a batch and its classes then. Raises ValueError for what cannot be."""
+        made: list[Transform] = [Mixup(num_classes=num_classes, alpha=self.mixup)] if self.mixup else []
+        made += [CutMix(num_classes=num_classes, alpha=self.cutmix)] if self.cutmix else []
+        return (OneOf(tuple(made)),) if len(made) > 1 else tuple(made)
 
 
 @dataclass(frozen=True, kw_only=True)

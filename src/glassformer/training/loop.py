@@ -5,8 +5,9 @@ nothing more about it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -108,12 +109,12 @@ def accumulate(job: Job, batch: Batch) -> Tensor:
 
 def autocast(job: Job) -> torch.autocast:
     """As `products`, of a job."""
-    return products(job.recipe, job.device)
+    return products(job.recipe.training.precision, job.device)
 
 
-def products(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """Products in bfloat16 where the recipe says so; parameters and sums stay in float32."""
-    dtype = PRECISIONS[recipe.training.precision]
+def products(precision: str, device: torch.device) -> torch.autocast:
+    """Products in bfloat16 where that is the precision; parameters and sums stay in float32."""
+    dtype = PRECISIONS[precision]
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
 
@@ -142,19 +143,25 @@ def evaluate(job: Job, progress: Progress, clock: Clock) -> float:
 
 def measure(job: Job, *, final: bool) -> tuple[float, Measured]:
     """The mean loss over the counted validation targets, and what the task measures beside it."""
-    return validate(job.recipe, job.model, job.validation, job.device, limit=job.recipe.evaluation.batches, final=final)
+    precision, limit = job.recipe.training.precision, job.recipe.evaluation.batches
+    return validate(job.model, job.validation, job.device, precision=precision, limit=limit, final=final)
 
 
 def validate(
-    recipe: Recipe, model: Any, validation: Validation, device: torch.device, *, limit: int | None = None, final: bool
+    model: Any,
+    validation: Validation,
+    device: torch.device,
+    *,
+    final: bool,
+    precision: str = "float32",
+    limit: int | None = None,
+    track: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
 ) -> tuple[float, Measured]:
-    """The same of any model and its validation data, or the first `limit` batches of it, in the recipe's precision."""
+    """The same of any model and its validation data, or the first `limit` batches of it; `track` sees them pass."""
     model.eval()
     total, counted, kept = 0.0, 0, []
-    with torch.no_grad(), products(recipe, device):
-        for i, batch in enumerate(validation.batches()):
-            if limit is not None and i == limit:
-                break
+    with torch.no_grad(), products(precision, device):
+        for batch in track(islice(validation.batches(), limit)):
             output: Any = model(**batch.to(device).inputs)
             total += output.loss.item() * batch.counted
             counted += batch.counted

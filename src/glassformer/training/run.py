@@ -233,7 +233,8 @@ class Trainer:
             found["metrics"] = last.metrics
         found["baseline"] = dict(prepared.baseline)
         if prepared.test is not None:
-            loss, last = validate(self.recipe, self.model, prepared.test, self.device, final=True)
+            precision = self.recipe.training.precision
+            loss, last = validate(self.model, prepared.test, self.device, precision=precision, final=True)
             found |= {"test": {"loss": loss, **last.metrics}, "test_baseline": dict(prepared.test_baseline)}
         for name, picture in ({} if last is None else last.pictures).items():
             write_image(self.folder / name, picture)

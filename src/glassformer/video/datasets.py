@@ -1,4 +1,4 @@
-"""Sets of clips to learn from, in two parts; clips are read when they are asked for, all headers checked before.
+"""Sets of clips to learn from, in parts; clips are read when they are asked for, all headers checked before.
 
 clips = load_clips("motions?frames=8&train=5000")                   # drawn when they are asked for
 clips = load_clips("sports", frames=16)                             # a folder: sports/golf/1.mp4, ...
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.image.datasets import Records, checked_headers, fraction_of, put_aside, take
-from glassformer.image.folders import Labelled, two_parts
+from glassformer.image.folders import Labelled, parts_of_classes
 from glassformer.image.generated import parts_of, whole_numbers
 from glassformer.text.examples import options_of
 from glassformer.text.rows import read_rows
@@ -33,31 +33,34 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Clips in two parts; `labels` are the names of the classes, in the order of their numbers."""
+    """Clips in parts; `labels` are the names of the classes, in the order of their numbers.
+
+    `train` is empty where all are there to validate on, `test` where the source has no such part.
+    """
 
     name: str
     labels: tuple[str, ...]
     train: Sequence[ClipRecord]
     validation: Sequence[ClipRecord]
+    test: Sequence[ClipRecord] = ()
 
     def __post_init__(self) -> None:
-        for part in ("train", "validation"):
-            if not len(getattr(self, part)):
-                raise ValueError(f"{self.name} has no clips to {'learn from' if part == 'train' else 'validate on'}")
+        if not len(self.validation):
+            raise ValueError(f"{self.name} has no clips to validate on")
 
 
 def load_clips(source: str, *, frames: int | None = None, seed: int = 0) -> ClipSet:
     """The clips that `source` names, `frames` of each, evenly over it; all where None.
 
     - "motions": moving shapes whose label no single frame gives away, drawn on the spot;
-      "?size=32&train=10000&validation=500&seed=0" are their side and how many there are,
+      "?size=32&train=10000&validation=500&test=500&seed=0" are their side and how many there are (to test on: none),
       "&plain=1" leaves patterns out; 8 frames where None is given;
-    - a folder with a folder for each class, of clips; or with `train` and `validation` (or `val`, `test`) that hold
-      these;
+    - a folder with a folder for each class, of clips; or with `train`, `validation` (or `val`) and `test` that hold
+      these, where one of the latter two may be missing;
     - a .csv with the columns `clip`, a file beside it, and `label`.
 
     "?validation=" names another folder or .csv to validate on, or the part of the clips that is put aside: 0.1, of each
-    class alike, drawn by the seed, where nothing is said.
+    class alike, drawn by the seed, where nothing is said; 1 is all of them.
 
     Raises:
         FileNotFoundError, OSError: something is not there.
@@ -70,15 +73,15 @@ def load_clips(source: str, *, frames: int | None = None, seed: int = 0) -> Clip
     if name == "motions":
         return _motions(name, options, frames or 8)
     if name.lower().endswith(".csv"):
-        labels, train, validation = _table(name, options, seed)
+        labels, *parts = _table(name, options, seed)
     elif Path(name).expanduser().is_dir():
-        labels, train, validation = two_parts(name, options, seed, SUFFIXES)
+        labels, *parts = parts_of_classes(name, options, seed, SUFFIXES)
     else:
         near = did_you_mean(name, ["motions"])
         raise FileNotFoundError(f"{name!r} is neither clips by name nor a folder or .csv here{near}")
-    checked_headers([path for path, _ in (*train, *validation)], clip_size)
+    checked_headers([path for part in parts for path, _ in part], clip_size)
     read = _reader(frames)
-    return ClipSet(name, labels, Records(train, read), Records(validation, read))
+    return ClipSet(name, labels, *(Records(part, read) for part in parts))
 
 
 def _reader(frames: int | None) -> Callable[[Labelled], ClipRecord]:
@@ -92,17 +95,16 @@ def _reader(frames: int | None) -> Callable[[Labelled], ClipRecord]:
 def _motions(name: str, options: dict[str, str], frames: int) -> ClipSet:
     from glassformer.video.motions import Motions
 
-    said = whole_numbers(
-        options, {"size": 32, "train": 10_000, "validation": 500, "seed": 0, "frames": frames, "plain": 0}, name
-    )
+    defaults = {"size": 32, "train": 10_000, "validation": 500, "test": 0, "seed": 0, "frames": frames, "plain": 0}
+    said = whole_numbers(options, defaults, name)
     world = Motions(size=said["size"], frames=said["frames"], seed=said["seed"], plain=bool(said["plain"]))
 
     def read(number: int) -> ClipRecord:
         clips, labels = world.batch([number])
         return ClipRecord(clip=clips[0], label=int(labels[0]), place=f"motion {number} of seed {world.seed}")
 
-    train, validation = parts_of(said["train"], said["validation"])
-    return ClipSet(name, world.labels, Records(train, read), Records(validation, read))
+    parts = parts_of(said["train"], said["validation"], said["test"])
+    return ClipSet(name, world.labels, *(Records(part, read) for part in parts))
 
 
 def _table(name: str, options: dict[str, str], seed: int) -> tuple[tuple[str, ...], list[Labelled], list[Labelled]]:

@@ -5,7 +5,7 @@ batch = augment(PictureBatch(pictures=pictures, labels=labels), step)       # de
 """
 
 from glassformer.image.transforms.affine import RandomAffine
-from glassformer.image.transforms.batch import Augmentation, PictureBatch, Transform
+from glassformer.image.transforms.batch import Augmentation, OneOf, PictureBatch, Transform
 from glassformer.image.transforms.colour import ColourJitter
 from glassformer.image.transforms.erasing import RandomErasing
 from glassformer.image.transforms.mixing import CutMix, Mixup
@@ -18,6 +18,7 @@ __all__ = [
     "ColourJitter",
     "CutMix",
     "Mixup",
+    "OneOf",
     "PictureBatch",
     "RandAugment",
     "RandomAffine",

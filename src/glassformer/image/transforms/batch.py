@@ -66,6 +66,18 @@ class Transform(Protocol):
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """One of these transforms for each batch, each as often as the others."""
+
+    transforms: tuple[Transform, ...]
+
+    def __call__(self, batch: PictureBatch, generator: torch.Generator) -> PictureBatch:
+        """The batch, changed by one of them."""
+        chosen = int(torch.randint(len(self.transforms), (), generator=generator))
+        return self.transforms[chosen](batch, generator)
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Transforms one after the other: a pure function of the batch, the seed and the step."""
 

@@ -51,7 +51,8 @@ class RandomErasing:
         erased = inside(start, extent, batch.size) & drawn[:, None, None]
         erased = erased.reshape(len(batch), *[1] * (batch.pictures.ndim - 3), *batch.size).to(batch.pictures.device)
         if self.fill is None:
-            noise = torch.rand(batch.pictures.shape, generator=generator)
+            noise = torch.rand((len(batch), *batch.pictures.shape[-3:]), generator=generator)
+            noise = noise.reshape(len(batch), *[1] * (batch.pictures.ndim - 4), *noise.shape[1:])  # of all frames
         else:
             noise = spread(torch.full((len(batch),), self.fill), batch.pictures)
         return replace(batch, pictures=torch.where(erased, noise.to(batch.pictures), batch.pictures))

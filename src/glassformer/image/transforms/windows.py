@@ -165,10 +165,10 @@ class RandomResizedCrop:
     """A piece of random area and shape, resized to `size` (Szegedy et al. 2015, "Going deeper with convolutions", 6).
 
     `area` is a part of the picture's, `ratio` width by height, drawn evenly on a logarithmic scale; what would not fit
-    into the picture is cut to it.
+    into the picture is cut to it. Without a `size` it is the picture's own again.
     """
 
-    size: Size
+    size: Size | None
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
@@ -185,7 +185,8 @@ class RandomResizedCrop:
         extent = torch.minimum(wanted.round().clamp(min=1), old)
         start = (torch.rand(len(batch), 2, generator=generator) * (old - extent + 1)).floor()
         windows = Windows.whole(len(batch), batch.size)
-        return look(batch, replace(windows, start=torch.minimum(start, old - extent), extent=extent), self.size)
+        windows = replace(windows, start=torch.minimum(start, old - extent), extent=extent)
+        return look(batch, windows, self.size or batch.size)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What the tasks share that learn from clips: where these come from, as many frames as the model sees."""
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,10 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
+from glassformer.image.datasets import Records
 from glassformer.image.draw import font, paper, write
 from glassformer.image.files import as_tensor
 from glassformer.image.processor import ImageProcessor
-from glassformer.training.data import Augmentation
+from glassformer.training.tasks.pictures import Parts, parts_of
 from glassformer.video.datasets import ClipRecord, load_clips
 from glassformer.video.files import filmstrip
 from glassformer.video.processor import evenly
@@ -23,26 +25,15 @@ if TYPE_CHECKING:
 ROOM = 1 << 30  # bytes of resized clips that are kept in memory
 
 
-@dataclass(frozen=True)
-class ClipParts:
-    """Clips to learn from, and to choose by."""
-
-    name: str
-    labels: tuple[str, ...]
-    train: "SeenClips"
-    validation: "SeenClips"
-
-    def __str__(self) -> str:
-        return f"{self.name}: {len(self.train):,} clips, {len(self.validation):,} more to validate on"
-
-
 class SeenClips:
     """Records with their clips as the model sees them, each read when it is first asked for, kept where there is room.
 
     Of a clip with more frames than the model reads some are taken, evenly over the whole; of one, the middle.
     """
 
-    def __init__(self, records: Sequence[ClipRecord], processor: ImageProcessor, frames: int, room: int = ROOM) -> None:
+    def __init__(
+        self, records: Records[Any, ClipRecord], processor: ImageProcessor, frames: int, room: int = ROOM
+    ) -> None:
         self.records, self.processor, self.frames, self.room = records, processor, frames, room
         self.kept: dict[int, ClipRecord] = {}
 
@@ -65,13 +56,15 @@ class SeenClips:
         return [self[int(number)] for number in numbers]
 
 
-def clips_of(recipe: "Recipe", processor: ImageProcessor) -> ClipParts:
+def clips_of(recipe: "Recipe") -> Parts:
     """The clips that [data] names (see `glassformer.video.datasets.load_clips`), `num_frames` of the model of each."""
-    data, config = recipe.pictures, recipe.model
-    frames: int = getattr(config, "num_frames", 1)
-    found = load_clips(data.source, frames=frames, seed=data.split)
-    parts = (SeenClips(part, processor, frames) for part in (found.train, found.validation))
-    return ClipParts(found.name, found.labels, *parts)
+    found = load_clips(recipe.pictures.source, frames=frames_of(recipe.model), seed=recipe.pictures.split)
+    return parts_of(recipe, found, "clips")
+
+
+def frames_of(config: Any) -> int:
+    """How many frames of a clip a model reads."""
+    return getattr(config, "num_frames", 1)
 
 
 def stacked_clips(records: Sequence[ClipRecord]) -> UInt8[Tensor, "b t 3 y x"]:
@@ -79,13 +72,19 @@ def stacked_clips(records: Sequence[ClipRecord]) -> UInt8[Tensor, "b t 3 y x"]:
     return torch.stack([record.clip for record in records])
 
 
-def check_clips(recipe: "Recipe") -> None:
-    """Raise ValueError where [data] asks for what is done to pictures alone."""
-    if recipe.pictures.augment != Augmentation():
-        raise ValueError("[data.augment] turns and shifts single pictures, the frames of a clip each otherwise; "
-                         "leave it out for clips")  # fmt: skip
-    if recipe.pictures.test:
-        raise ValueError(f"[data] test={recipe.pictures.test}: no clips are put aside to test on; leave it out")
+TURNED = ("left", "right", "clockwise", "counterclockwise", "anticlockwise")
+
+
+def check_mirror(flip: float, labels: Sequence[str]) -> None:
+    """Raise ValueError where mirror images are asked for and a class says which way something goes.
+
+    The mirror image of a clip of "left" is one of "right". Nothing tells of a class's name that it means a direction,
+    so words are looked for; what is named otherwise ("to the kitchen") is for the recipe's author to know.
+    """
+    named = [label for label in labels if set(re.findall("[a-z]+", label.lower())) & set(TURNED)]
+    if flip and named:
+        raise ValueError(f"[data.augment] flip={flip} shows clips of {named[0]!r} as their mirror images, which are of "
+                         "another class; leave it out")  # fmt: skip
 
 
 def draw_clips(

@@ -1,7 +1,7 @@
 """Objects in pictures, a class and a box each (Carion et al. 2020, "End-to-End Object Detection with Transformers")."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from glassformer.image.datasets import Record, Records
 from glassformer.image.draw import draw_boxes, draw_sheet
-from glassformer.image.objects import Objects
+from glassformer.image.objects import Objects, centre_boxes
 from glassformer.image.postprocess import Detections, sigmoid_detections, softmax_detections
 from glassformer.image.processor import ImageProcessor
-from glassformer.metrics.coco_ap import coco_ap
+from glassformer.metrics.coco_ap import ap_of_classes, coco_ap
 from glassformer.models.set_loss import OneClass, Targets
 from glassformer.parts.batch_norm import thaw_batch_norm
 from glassformer.training.batches import Batch, cut
@@ -23,7 +23,16 @@ from glassformer.training.data import Augmentation, Pictures
 from glassformer.training.places import learn_at_places
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of
+from glassformer.training.tasks.pictures import (
+    ROOM,
+    Seen,
+    classes_of,
+    loader_of,
+    pictures_of,
+    processor_of,
+    rows_at_once,
+)
+from glassformer.training.tasks.segments import flipped, whole
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 
 if TYPE_CHECKING:
@@ -42,9 +51,11 @@ class Found(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Seen, labels: tuple[str, ...], processor: ImageProcessor, *, batch_size: int) -> None:
-        self.pictures, self.labels, self.processor = pictures, labels, processor
-        self.numbers = cut(np.arange(len(pictures)), batch_size)
+    def __init__(
+        self, records: Records[Any, Record], labels: tuple[str, ...], processor: ImageProcessor, batch_size: int
+    ) -> None:
+        self.pictures, self.labels, self.processor = whole(records, processor, ROOM), labels, processor
+        self.numbers = cut(np.arange(len(records)), rows_at_once(processor, batch_size))
         self.matched: Tensor | None = None
 
     def batches(self) -> Iterable[Batch]:
@@ -60,13 +71,20 @@ class Found(Validation):
         metrics = precision(found, there)
         if final:
             sheet = self.drawn(found, there, metrics["ap50"])
-            metrics |= precision_of_classes(found, there, self.labels)
+            said, true = ([self.in_pixels(i, one) for i, one in enumerate(each)] for each in (found, there))
+            of_classes = ap_of_classes(said, true, len(self.labels), kind="boxes")
+            metrics |= coco_ap(said, true) | {f"ap {self.labels[number]}": ap for number, ap in of_classes.items()}
             return Measured(metrics=metrics, pictures={"predictions.png": sheet})
         matched = torch.cat([matches(model, *some) for some in kept])
         if self.matched is not None and len(self.matched) == len(matched):
             metrics["match_changes"] = (self.matched != matched).float().mean().item()
         self.matched = matched
         return Measured(metrics=metrics)
+
+    def in_pixels(self, number: int, found: Detections | Objects) -> dict[str, Any]:
+        """What is in a picture, in its own pixels: there are small and large objects."""
+        rows, columns = self.pictures[number].picture.shape[1:]
+        return {**vars(found), "boxes": found.boxes * found.boxes.new_tensor([columns, rows] * 2)}
 
     def drawn(self, found: Sequence[Detections], there: Sequence[Objects], ap50: float) -> Tensor:
         """The first pictures, with what was found in them."""
@@ -114,29 +132,22 @@ class Detection(Task):
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         pictures, processor = pictures_of(recipe, "detection"), processor_of(recipe, readers)
         labels = classes_of(recipe, pictures)
-        number = [labels.index(label) for label in pictures.labels]
-        as_it_is = replace(processor, size=None)  # pictures are kept as they are, and resized with their boxes
-        train, validation, test = (
-            Seen(renumbered(part, number), as_it_is) for part in (pictures.train, pictures.validation, pictures.test)
-        )
-        flip = recipe.pictures.augment.flip
+        pictures, size = pictures.named(labels), recipe.evaluation.batch_size
+        train = whole(pictures.train, processor, ROOM)
+        validation, test = (Found(part, labels, processor, size) for part in (pictures.validation, pictures.test))
 
         def make(records: list[Record], random: np.random.Generator) -> Batch:
-            mirrored = random.random(len(records)) < flip
-            return detected(
-                [flipped(one) if turn else one for one, turn in zip(records, mirrored, strict=True)], processor
-            )
+            return detected(flipped(records, recipe.pictures.augment.flip, random), processor)
 
-        size = recipe.evaluation.batch_size
         return Prepared(
             readers=Readers(processor=processor),
             batches=loader_of(recipe, train, make),
-            validation=Found(validation, labels, processor, batch_size=size),
+            validation=validation,
             data=f"{pictures}, of {len(labels)} classes",
             settings={"labels": labels, "num_classes": len(labels)},
-            baseline=unseen(train, validation),
-            test=Found(test, labels, processor, batch_size=size) if len(test) else None,
-            test_baseline=unseen(train, test) if len(test) else {},
+            baseline=unseen(train, validation.pictures),
+            test=test if len(pictures.test) else None,
+            test_baseline=unseen(train, test.pictures) if len(pictures.test) else {},
         )
 
     def build(self, config: Any) -> Any:
@@ -154,31 +165,17 @@ class Detection(Task):
         return f"glassformer predict --model {folder} PICTURE.png"
 
 
-def renumbered(records: Records[Any, Record], numbers: Sequence[int]) -> Records[Any, Record]:
-    """Records whose class i is called `numbers[i]`, as the model has it."""
-
-    def read(entry: Any) -> Record:
-        record = records.read(entry)
-        assert record.objects is not None
-        classes = torch.tensor(numbers, dtype=torch.long)[record.objects.classes]
-        return replace(record, objects=Objects(classes=classes, boxes=record.objects.boxes))
-
-    return Records(records.entries, read)
-
-
-def flipped(record: Record) -> Record:
-    """The mirror image."""
-    assert record.objects is not None
-    x0, y0, x1, y1 = record.objects.boxes.unbind(1)
-    width = record.picture.shape[2]
-    boxes = torch.stack([width - x1, y0, width - x0, y1], dim=1)
-    return replace(record, picture=record.picture.flip(2), objects=replace(record.objects, boxes=boxes))
-
-
 def detected(records: Sequence[Record], processor: ImageProcessor) -> Batch:
-    """The batch of some records; a mask of pixels only where some are padding."""
+    """The batch of some records; a mask of pixels only where some are padding.
+
+    Boxes are in parts of their own pictures: Hugging Face's processors count them in parts of the padded one, which a
+    detector, whose places are counted on the picture alone, cannot know.
+    """
     objects = [one.objects for one in records if one.objects is not None]
     inputs = processor([one.picture for one in records], objects=objects)
+    for label, one in zip(inputs["labels"], records, strict=True):
+        assert one.objects is not None
+        label["boxes"] = centre_boxes(one.objects.boxes, one.picture.shape[1:])
     if "pixel_mask" in inputs and inputs["pixel_mask"].all():
         del inputs["pixel_mask"]
     return Batch(inputs=inputs, target="labels", units=len(records))
@@ -207,23 +204,6 @@ def precision(found: Sequence[Detections], there: Sequence[Objects]) -> dict[str
     """AP, AP50 and AP75 of all classes."""
     measured = coco_ap([vars(one) for one in found], [vars(one) for one in there])
     return {name: measured[name] for name in ("ap", "ap50", "ap75")}
-
-
-def precision_of_classes(
-    found: Sequence[Detections], there: Sequence[Objects], labels: Sequence[str]
-) -> dict[str, float]:
-    """AP of each class that is there: "ap circle"."""
-    values = {}
-    for number, name in enumerate(labels):
-        if any((one.classes == number).any() for one in there):
-            some = [[_of(one, number) for one in each] for each in (found, there)]
-            values[f"ap {name}"] = coco_ap(*some)["ap"]
-    return values
-
-
-def _of(one: Any, number: int) -> dict[str, Tensor]:
-    of_it = one.classes == number
-    return {name: value[of_it] for name, value in vars(one).items() if isinstance(value, Tensor)}
 
 
 def unseen(train: Seen, pictures: Seen, most: int = 500) -> dict[str, float]:

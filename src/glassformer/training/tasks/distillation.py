@@ -14,6 +14,7 @@ from glassformer.models.catalog import from_pretrained
 from glassformer.training.batches import Batch, Loader
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
+from glassformer.training.tasks.augmented import check_smoothing
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.image_classification import ImageClassification
 from glassformer.training.tasks.task import Prepared, Task
@@ -57,10 +58,12 @@ class Distillation(Task):
                  none: both heads learn from the labels, as for the student alone
     temperature  what the teacher's and the student's logits are divided by (equation 2); none: the student hears the
                  class that the teacher decides for, and no more (equation 3)
+    label_smoothing  of the label's class so much is given to all classes alike
     """
 
     teacher: str | None = None
     temperature: float | None = 3.0
+    label_smoothing: float = 0.0
 
     data: ClassVar[type] = Pictures
     reads: ClassVar[tuple[str, ...]] = ("processor",)
@@ -69,7 +72,7 @@ class Distillation(Task):
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
-        prepared = ImageClassification().prepare(recipe, readers)
+        prepared = ImageClassification(label_smoothing=self.label_smoothing).prepare(recipe, readers)
         if self.teacher is None:
             return prepared
         folder = self.folder(self.teacher)
@@ -82,6 +85,9 @@ class Distillation(Task):
         order = [known.index(name) for name in names]
         batches = Taught(prepared.batches, teacher, order, temperature=self.temperature)
         return replace(prepared, batches=batches)
+
+    def check(self, recipe: "Recipe") -> None:
+        check_smoothing(self.label_smoothing)
 
     @staticmethod
     def folder(teacher: str) -> Path:

@@ -1,12 +1,11 @@
 """A class for a picture (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 4)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from glassformer.foundation.suggest import did_you_mean
@@ -17,14 +16,17 @@ from glassformer.metrics import confusion_matrix, judge
 from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
+from glassformer.training.tasks.augmented import augmented, check_smoothing, softened
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import (
     Seen,
-    augmented,
     classes_of,
+    classified,
+    labels_of,
     loader_of,
     pictures_of,
     processor_of,
+    rows_at_once,
     stacked,
 )
 from glassformer.training.tasks.support_vectors import support_vectors
@@ -42,16 +44,18 @@ class Shown(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Seen, labels: tuple[str, ...], *, batch_size: int) -> None:
-        self.pictures, self.labels = pictures, labels
-        self.numbers = cut(np.arange(len(pictures)), batch_size)
+    def __init__(
+        self, records: Records[Any, Record], labels: tuple[str, ...], processor: ImageProcessor, batch_size: int
+    ) -> None:
+        self.pictures, self.labels = Seen(records, processor), labels
+        self.numbers = cut(np.arange(len(records)), rows_at_once(processor, batch_size))
 
     def batches(self) -> Iterable[Batch]:
         return map(self.batch, self.numbers)
 
     def batch(self, numbers: Iterable[int]) -> Batch:
         records = self.pictures.some(numbers)
-        return classified(records, stacked(records), self.pictures.processor)
+        return classified(stacked(records), labels_of(records), self.pictures.processor)
 
     def keep(self, batch: Batch, output: Any) -> list[tuple[list[int], int]]:
         """The classes of each picture by their numbers, the most probable first; and the right one's."""
@@ -93,6 +97,7 @@ class ImageClassification(Task):
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     best_by: str = "accuracy"  # or loss, which tells more where few pictures are there to validate on; or f1
+    label_smoothing: float = 0.0  # of a picture's class so much is given to all classes alike
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -101,28 +106,29 @@ class ImageClassification(Task):
     def check(self, recipe: "Recipe") -> None:
         if self.best_by not in BEST_BY:
             raise ValueError(f"[task] best_by is {self.best_by!r}{did_you_mean(self.best_by, BEST_BY)}")
+        check_smoothing(self.label_smoothing)
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         pictures, processor = pictures_of(recipe, "classification"), processor_of(recipe, readers)
         labels = classes_of(recipe, pictures)
-        number = [labels.index(label) for label in pictures.labels]
-        train, validation, test = (
-            Seen(relabelled(part, number), processor) for part in (pictures.train, pictures.validation, pictures.test)
-        )
+        pictures, size, augment = pictures.named(labels), recipe.evaluation.batch_size, recipe.pictures.augment
+        train = Seen(pictures.train, processor)
+        validation, test = (Shown(part, labels, processor, size) for part in (pictures.validation, pictures.test))
 
         def make(records: list[Record], random: np.random.Generator) -> Batch:
-            return classified(records, augmented(stacked(records), recipe.pictures.augment, random), processor)
+            seen = augmented(stacked(records), augment, random)
+            told = softened(seen, labels_of(records), augment, self.label_smoothing, len(labels), random)
+            return classified(*told, processor)
 
-        baselines = support_vectors(train, validation, test)
-        size = recipe.evaluation.batch_size
+        baselines = support_vectors(train, validation.pictures, test.pictures)
         return Prepared(
             readers=Readers(processor=processor),
             batches=loader_of(recipe, train, make),
-            validation=Shown(validation, labels, batch_size=size),
+            validation=validation,
             data=f"{pictures}, of {len(labels)} classes",
             settings={"labels": labels, "num_classes": len(labels)},
             baseline=baselines[0],
-            test=Shown(test, labels, batch_size=size) if len(test) else None,
+            test=test if len(pictures.test) else None,
             test_baseline=baselines[1],
         )
 
@@ -134,21 +140,3 @@ class ImageClassification(Task):
 
     def next_command(self, folder: Path) -> str:
         return f"glassformer predict --model {folder} PICTURE.png"
-
-
-def relabelled(records: Records[Any, Record], numbers: Sequence[int]) -> Records[Any, Record]:
-    """Records whose class i is called `numbers[i]`, as the model has it."""
-
-    def read(entry: Any) -> Record:
-        record = records.read(entry)
-        assert record.label is not None
-        return replace(record, label=numbers[record.label])
-
-    return Records(records.entries, read)
-
-
-def classified(records: Sequence[Record], pictures: Tensor, processor: ImageProcessor) -> Batch:
-    """The batch of some records, their pictures bytes, or floats in [0, 1], of the model's size."""
-    labels = torch.tensor([record.label for record in records])
-    inputs = {"pixel_values": processor.normalised(pictures), "labels": labels}
-    return Batch(inputs=inputs, target="labels", units=len(records))

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.image.datasets import Record
+from glassformer.image.datasets import Record, Records
 from glassformer.image.draw import draw_masks, draw_sheet
 from glassformer.image.postprocess import instance_segments
 from glassformer.image.processor import ImageProcessor, mask_labels
-from glassformer.metrics.coco_ap import coco_ap
+from glassformer.metrics.coco_ap import ap_of_classes, coco_ap, from_run_lengths, run_lengths
 from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of
+from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of, rows_at_once
 from glassformer.training.tasks.segments import SHOWN, check_flips_alone, flipped, whole
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 
@@ -35,14 +35,16 @@ class Masks(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Seen, labels: tuple[str, ...], processor: ImageProcessor, batch_size: int) -> None:
-        self.pictures, self.labels, self.processor = pictures, labels, processor
-        self.numbers = cut(np.arange(len(pictures)), batch_size)
+    def __init__(
+        self, records: Records[Any, Record], labels: tuple[str, ...], processor: ImageProcessor, batch_size: int
+    ) -> None:
+        self.pictures, self.labels, self.processor = whole(records, processor), labels, processor
+        self.numbers = cut(np.arange(len(records)), rows_at_once(processor, batch_size))
 
     def batches(self) -> Iterable[Batch]:
         return (masked(self.pictures.some(numbers), self.processor) for numbers in self.numbers)
 
-    def keep(self, batch: Batch, output: Any) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    def keep(self, batch: Batch, output: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """What is found and what is there, for each picture."""
         there = batch.inputs["mask_labels"]
         size = tuple(batch.inputs["pixel_values"].shape[2:])
@@ -50,29 +52,32 @@ class Masks(Validation):
             output.class_queries_logits.float(), output.masks_queries_logits.float(), [size] * len(there),
             threshold=0.0, working_size=size,
         )  # fmt: skip
-        said = [{"scores": each.scores, "classes": each.classes, "masks": each.masks} for each in found]
-        classes = batch.inputs["class_labels"]
-        true = [{"classes": of, "masks": masks.bool()} for of, masks in zip(classes, there, strict=True)]
-        pairs = zip(said, true, strict=True)
-        return [tuple({name: value.cpu() for name, value in each.items()} for each in pair) for pair in pairs]  # type: ignore[misc]
+        said = [compact(each.classes, each.masks, scores=each.scores.cpu()) for each in found]
+        true = [compact(classes, masks) for classes, masks in zip(batch.inputs["class_labels"], there, strict=True)]
+        return list(zip(said, true, strict=True))
 
     def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
         said, there = zip(*(pair for pairs in kept for pair in pairs), strict=True)
         metrics = mask_ap(said, there)
-        pictures = {"predictions.png": self.drawn(said, there, metrics)} if final else {}
+        if not final:
+            return Measured(metrics=metrics)
+        pictures = {"predictions.png": self.drawn(said, there, metrics)}
+        of_classes = ap_of_classes(said, there, len(self.labels), kind="masks")
+        metrics |= {f"mask_ap {self.labels[number]}": ap for number, ap in of_classes.items()}
         return Measured(metrics=metrics, pictures=pictures)
 
     def drawn(
-        self, said: Sequence[Mapping[str, Tensor]], there: Sequence[Mapping[str, Tensor]], metrics: Mapping[str, float]
+        self, said: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
     ) -> Tensor:
         """The first pictures, each with the masks that are there, beside those that are surer than not."""
         sheets, captions = [], []
         for i, (found, true) in enumerate(zip(said[:SHOWN], there, strict=False)):
             picture = self.processor.resized(self.pictures.records[i].picture)
-            sure = found["scores"] >= SURE
-            masks, classes, scores = (found[name][sure] for name in ("masks", "classes", "scores"))
-            sheets.append(draw_masks(picture, true["masks"], true["classes"], labels=self.labels))
-            sheets.append(draw_masks(picture, masks, classes, labels=self.labels, scores=scores))
+            sure, size = found["scores"] >= SURE, tuple(picture.shape[1:])
+            classes, scores = found["classes"][sure], found["scores"][sure]
+            masks = [mask for mask, yes in zip(found["masks"], sure.tolist(), strict=True) if yes]
+            sheets.append(draw_masks(picture, unpacked(true["masks"], size), true["classes"], labels=self.labels))
+            sheets.append(draw_masks(picture, unpacked(masks, size), classes, labels=self.labels, scores=scores))
             captions += [f"there: {len(true['classes'])}", f"found: {len(scores)}"]
         title = (
             f"masks that are there, and found (above {SURE:g}): AP {metrics['mask_ap']:.3f} of {len(said):,} pictures"
@@ -93,25 +98,22 @@ class MaskSegmentation(Task):
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         pictures, processor = pictures_of(recipe, "instances"), replace(processor_of(recipe, readers), pad=True)
         labels = classes_of(recipe, pictures)
-        if labels != pictures.labels:
-            raise ValueError(f"[model] labels are {labels}; the objects of {pictures.name} are of {pictures.labels}")
-        train, validation, test = (
-            whole(part, processor) for part in (pictures.train, pictures.validation, pictures.test)
-        )
+        pictures, size = pictures.named(labels), recipe.evaluation.batch_size
+        train = whole(pictures.train, processor)
+        validation, test = (Masks(part, labels, processor, size) for part in (pictures.validation, pictures.test))
 
         def make(records: list[Record], random: np.random.Generator) -> Batch:
             return masked(flipped(records, recipe.pictures.augment.flip, random), processor)
 
-        size = recipe.evaluation.batch_size
         return Prepared(
             readers=Readers(processor=processor),
             batches=loader_of(recipe, train, make),
-            validation=Masks(validation, labels, processor, size),
+            validation=validation,
             data=f"{pictures}, of {len(labels)} classes",
             settings={"labels": labels, "num_classes": len(labels)},
-            baseline=regions(validation, processor),
-            test=Masks(test, labels, processor, size) if len(test) else None,
-            test_baseline=regions(test, processor) if len(test) else {},
+            baseline=regions(validation.pictures, processor),
+            test=test if len(pictures.test) else None,
+            test_baseline=regions(test.pictures, processor) if len(pictures.test) else {},
         )
 
     def build(self, config: Any) -> Any:
@@ -125,6 +127,17 @@ class MaskSegmentation(Task):
 
     def next_command(self, folder: Path) -> str:
         return f"glassformer predict --model {folder} PICTURE.png"
+
+
+def compact(classes: Tensor, masks: Tensor, **more: Any) -> dict[str, Any]:
+    """Masks and their classes, to be kept: all pictures' are kept together, and a mask is large."""
+    return {"classes": classes.cpu(), "masks": run_lengths(masks.cpu()), **more}
+
+
+def unpacked(masks: Sequence[Mapping[str, Any]], size: tuple[int, ...]) -> Tensor:
+    """Masks (m, y, x) of a picture of this size, which may have been padded: what lies beyond is cut off."""
+    rows, columns = size
+    return torch.from_numpy(from_run_lengths(masks, (rows, columns)))[:, :rows, :columns]
 
 
 def masked(records: Sequence[Record], processor: ImageProcessor) -> Batch:

@@ -1,6 +1,6 @@
 """Drawing what is hidden of a clip (Tong et al. 2022, "VideoMAE: Masked Autoencoders Are Data-Efficient Learners")."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,8 @@ from glassformer.models.videomae_config import VideoMAEConfig
 from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
-from glassformer.training.tasks.clips import SeenClips, check_clips, clips_of, draw_clips, stacked_clips
+from glassformer.training.tasks.augmented import augmented, check_not_mixed
+from glassformer.training.tasks.clips import SeenClips, clips_of, draw_clips, stacked_clips
 from glassformer.training.tasks.heads import family_of
 from glassformer.training.tasks.pictures import processor_of
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
@@ -45,7 +46,7 @@ class HiddenClips(Validation):
         """The clips of these numbers; what is hidden of them depends on the first."""
         numbers = list(numbers)
         random = np.random.default_rng([self.seed, int(numbers[0])])
-        return hidden(self.clips.some(numbers), self.config, self.ratio, self.clips.processor, random)
+        return hidden(stacked_clips(self.clips.some(numbers)), self.config, self.ratio, self.clips.processor, random)
 
     def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
         """`explained`: the part of the hidden pixels' spread about their clip's mean that is drawn."""
@@ -84,17 +85,23 @@ class MaskedVideo(Task):
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         processor = processor_of(recipe, readers)
-        clips, config, ratio = clips_of(recipe, processor), self.config_of(recipe.model), self.mask_ratio
+        clips, config, ratio = clips_of(recipe), self.config_of(recipe.model), self.mask_ratio
         size, seed = recipe.evaluation.batch_size, recipe.training.seed
         tubes(config, 1, ratio)
+        parts = (clips.train, clips.validation, clips.test)
+        train, validation, test = (SeenClips(part, processor, config.num_frames) for part in parts)
+
+        def make(records: list[ClipRecord], random: np.random.Generator) -> Batch:
+            pixels = augmented(stacked_clips(records), recipe.pictures.augment, random)
+            return hidden(pixels, config, ratio, processor, random)
+
         return Prepared(
             readers=Readers(processor=processor),
-            batches=clip_loader(
-                recipe, clips.train, lambda records, random: hidden(records, config, ratio, processor, random)
-            ),
-            validation=HiddenClips(clips.validation, config, ratio, batch_size=size, seed=seed),
+            batches=clip_loader(recipe, train, make),
+            validation=HiddenClips(validation, config, ratio, batch_size=size, seed=seed),
             data=str(clips),
             baseline={"explained": 0.0},
+            test=HiddenClips(test, config, ratio, batch_size=size, seed=seed) if len(test) else None,
         )
 
     def build(self, config: Any) -> VideoMAE:
@@ -107,7 +114,7 @@ class MaskedVideo(Task):
         return config
 
     def check(self, recipe: "Recipe") -> None:
-        check_clips(recipe)
+        check_not_mixed(recipe)
 
     def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
         """Not counted: the encoder reads a part of the tubelets."""
@@ -117,17 +124,13 @@ class MaskedVideo(Task):
 
 
 def hidden(
-    records: Sequence[ClipRecord],
-    config: VideoMAEConfig,
-    ratio: float,
-    processor: ImageProcessor,
-    random: np.random.Generator,
+    clips: Tensor, config: VideoMAEConfig, ratio: float, processor: ImageProcessor, random: np.random.Generator
 ) -> Batch:
-    """Clips, and which of their tubelets are hidden."""
+    """Clips, bytes or floats in [0, 1], and which of their tubelets are hidden."""
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-    pixels = processor.normalised(stacked_clips(records))
-    inputs = {"pixel_values": pixels, "bool_masked_pos": tubes(config, len(records), ratio, generator)}
-    return Batch(inputs=inputs, target="pixel_values", units=len(records))
+    masks = tubes(config, len(clips), ratio, generator)
+    inputs = {"pixel_values": processor.normalised(clips), "bool_masked_pos": masks}
+    return Batch(inputs=inputs, target="pixel_values", units=len(clips))
 
 
 def spread(model: VideoMAE, batch: Batch) -> float:

@@ -17,8 +17,9 @@ from glassformer.models.outputs import ReconstructionOutput
 from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
+from glassformer.training.tasks.augmented import augmented, check_not_mixed
 from glassformer.training.tasks.heads import family_of
-from glassformer.training.tasks.pictures import Seen, augmented, loader_of, pictures_of, processor_of, stacked
+from glassformer.training.tasks.pictures import Seen, loader_of, pictures_of, processor_of, stacked
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class Reconstruction(Task):
         if not isinstance(config, MAEConfig):
             raise ValueError(f"name is {family_of(config)!r}, which draws nothing; 'mae' does")
         return MAE(config)
+
+    def check(self, recipe: "Recipe") -> None:
+        check_not_mixed(recipe)
 
     def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
         """Not counted: the encoder reads a part of the patches."""

@@ -22,9 +22,9 @@ SHOWN = 8  # pictures on the sheet of predictions
 ROOM = 1 << 28  # bytes of pictures that are kept in memory; their maps and masks come to them
 
 
-def whole(records: Records[Any, Record], processor: ImageProcessor) -> Seen:
-    """Records at their own size: the processor resizes a picture together with its map or its masks."""
-    return Seen(records, replace(processor, size=None, crop=None), ROOM)
+def whole(records: Records[Any, Record], processor: ImageProcessor, room: int = ROOM) -> Seen:
+    """Records at their own size: the processor resizes a picture together with its map, its boxes, its masks."""
+    return Seen(records, replace(processor, size=None, crop=None), room)
 
 
 def check_flips_alone(recipe: "Recipe") -> None:

@@ -1,14 +1,14 @@
 """A class for each pixel (Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation")."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from glassformer.image.datasets import Record
+from glassformer.image.datasets import Record, Records
 from glassformer.image.draw import draw_sheet
 from glassformer.image.postprocess import semantic_maps
 from glassformer.image.processor import ImageProcessor
@@ -17,7 +17,7 @@ from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of
+from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of, rows_at_once
 from glassformer.training.tasks.segments import SHOWN, check_flips_alone, coloured, flipped, whole
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 
@@ -32,9 +32,11 @@ class Maps(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Seen, labels: tuple[str, ...], processor: ImageProcessor, batch_size: int) -> None:
-        self.pictures, self.labels, self.processor = pictures, labels, processor
-        self.numbers = cut(np.arange(len(pictures)), batch_size)
+    def __init__(
+        self, records: Records[Any, Record], labels: tuple[str, ...], processor: ImageProcessor, batch_size: int
+    ) -> None:
+        self.pictures, self.labels, self.processor = whole(records, processor), labels, processor
+        self.numbers = cut(np.arange(len(records)), rows_at_once(processor, batch_size))
         self.room = SHOWN
 
     def batches(self) -> Iterable[Batch]:
@@ -55,7 +57,7 @@ class Maps(Validation):
         if not final:
             return Measured(metrics=metrics)
         for label, iou in zip(self.labels, class_ious(counts), strict=True):
-            metrics |= {} if iou is None else {f"iou_{label}": iou}
+            metrics |= {} if iou is None else {f"iou {label}": iou}
         said, there = ([one for each in kept for one in each[place]] for place in (1, 2))
         return Measured(metrics=metrics, pictures={"predictions.png": self.drawn(said, there, metrics["mean_iou"])})
 
@@ -82,28 +84,27 @@ class SemanticSegmentation(Task):
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
-        pictures, processor = pictures_of(recipe, "semantic"), processor_of(recipe, readers)
+        # Our maps number the classes by name; a released model's processor may shift its own maps' numbers.
+        processor = replace(processor_of(recipe, readers), reduce_labels=False)
+        pictures = pictures_of(recipe, "semantic")
         labels = classes_of(recipe, pictures)
-        if labels != pictures.labels:
-            raise ValueError(f"[model] labels are {labels}; the maps of {pictures.name} number {pictures.labels}")
-        train, validation, test = (
-            whole(part, processor) for part in (pictures.train, pictures.validation, pictures.test)
-        )
+        pictures, size = pictures.named(labels), recipe.evaluation.batch_size
+        train = whole(pictures.train, processor)
+        validation, test = (Maps(part, labels, processor, size) for part in (pictures.validation, pictures.test))
 
         def make(records: list[Record], random: np.random.Generator) -> Batch:
             return mapped(flipped(records, recipe.pictures.augment.flip, random), processor)
 
-        size = recipe.evaluation.batch_size
         common = commonest(train, len(labels))
         return Prepared(
             readers=Readers(processor=processor),
             batches=loader_of(recipe, train, make),
-            validation=Maps(validation, labels, processor, size),
+            validation=validation,
             data=f"{pictures}, of {len(labels)} classes",
             settings={"labels": labels, "num_classes": len(labels)},
-            baseline=everywhere(common, validation, len(labels)),
-            test=Maps(test, labels, processor, size) if len(test) else None,
-            test_baseline=everywhere(common, test, len(labels)) if len(test) else {},
+            baseline=everywhere(common, validation.pictures, len(labels)),
+            test=test if len(pictures.test) else None,
+            test_baseline=everywhere(common, test.pictures, len(labels)) if len(pictures.test) else {},
         )
 
     def build(self, config: Any) -> Any:

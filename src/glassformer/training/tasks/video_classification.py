@@ -10,14 +10,21 @@ import torch
 from torch import Tensor
 
 from glassformer.image.draw import draw_confusion
-from glassformer.image.processor import ImageProcessor
 from glassformer.metrics import confusion_matrix, judge
 from glassformer.training.batches import Batch, ExampleLoader, Rows, cut
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
-from glassformer.training.tasks.clips import SeenClips, check_clips, clips_of, draw_clips, stacked_clips
+from glassformer.training.tasks.augmented import augmented, check_smoothing, softened
+from glassformer.training.tasks.clips import (
+    SeenClips,
+    check_mirror,
+    clips_of,
+    draw_clips,
+    frames_of,
+    stacked_clips,
+)
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import classes_of, processor_of
+from glassformer.training.tasks.pictures import classes_of, classified, labels_of, processor_of, rows_at_once
 from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
 from glassformer.video.datasets import ClipRecord
 
@@ -33,12 +40,17 @@ class ShownClips(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, clips: SeenClips, labels: tuple[str, ...], number: Sequence[int], *, batch_size: int) -> None:
-        self.clips, self.labels, self.number = clips, labels, number
-        self.numbers = cut(np.arange(len(clips)), batch_size)
+    def __init__(self, clips: SeenClips, labels: tuple[str, ...], batch_size: int) -> None:
+        self.clips, self.labels = clips, labels
+        self.numbers = cut(np.arange(len(clips)), rows_at_once(clips.processor, batch_size))
 
     def batches(self) -> Iterable[Batch]:
-        return (classified(self.clips.some(some), self.clips.processor, self.number) for some in self.numbers)
+        return map(self.batch, self.numbers)
+
+    def batch(self, numbers: Iterable[int]) -> Batch:
+        """The clips of these numbers."""
+        records = self.clips.some(numbers)
+        return classified(stacked_clips(records), labels_of(records), self.clips.processor)
 
     def keep(self, batch: Batch, output: Any) -> list[tuple[list[int], int]]:
         """The classes of each clip by their numbers, the most probable first; and the right one's."""
@@ -74,38 +86,46 @@ class VideoClassification(Task):
     metric: ClassVar[str] = "accuracy"
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
+    label_smoothing: float = 0.0  # of a clip's class so much is given to all classes alike
+
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         processor = processor_of(recipe, readers)
-        clips = clips_of(recipe, processor)
-        labels = classes_of(recipe, clips)  # type: ignore[arg-type]  # of which it asks for name and labels
-        number = [labels.index(label) for label in clips.labels]
+        clips, augment = clips_of(recipe), recipe.pictures.augment
+        labels = classes_of(recipe, clips)
+        clips = clips.named(labels)
+        check_mirror(augment.flip, labels)
+        train, validation, test = (
+            SeenClips(part, processor, frames_of(recipe.model)) for part in (clips.train, clips.validation, clips.test)
+        )
+
+        def make(records: list[ClipRecord], random: np.random.Generator) -> Batch:
+            seen = augmented(stacked_clips(records), augment, random)
+            told = softened(seen, labels_of(records), augment, self.label_smoothing, len(labels), random)
+            return classified(*told, processor)
+
+        size = recipe.evaluation.batch_size
         return Prepared(
             readers=Readers(processor=processor),
-            batches=clip_loader(recipe, clips.train, lambda records, _: classified(records, processor, number)),
-            validation=ShownClips(clips.validation, labels, number, batch_size=recipe.evaluation.batch_size),
+            batches=clip_loader(recipe, train, make),
+            validation=ShownClips(validation, labels, size),
             data=f"{clips}, of {len(labels)} classes",
             settings={"labels": labels, "num_classes": len(labels)},
-            baseline={"accuracy": nearest_frames(clips.train, clips.validation)},
+            baseline={"accuracy": nearest_frames(train, validation)},
+            test=ShownClips(test, labels, size) if len(test) else None,
+            test_baseline={"accuracy": nearest_frames(train, test)} if len(test) else {},
         )
 
     def build(self, config: Any) -> Any:
         return head_of(config, "video_classification")
 
     def check(self, recipe: "Recipe") -> None:
-        check_clips(recipe)
+        check_smoothing(self.label_smoothing)
 
     def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
         """Not known of every model that reads clips."""
 
     def next_command(self, folder: Path) -> str:
         return f"glassformer predict --model {folder} CLIP.mp4"
-
-
-def classified(records: Sequence[ClipRecord], processor: ImageProcessor, number: Sequence[int]) -> Batch:
-    """The batch of some records, whose class i is called `number[i]`."""
-    labels = torch.tensor([number[record.label] for record in records])
-    inputs = {"pixel_values": processor.normalised(stacked_clips(records)), "labels": labels}
-    return Batch(inputs=inputs, target="labels", units=len(records))
 
 
 def clip_loader(recipe: "Recipe", clips: SeenClips, make: Any) -> Rows[Any]:
@@ -115,7 +135,7 @@ def clip_loader(recipe: "Recipe", clips: SeenClips, make: Any) -> Rows[Any]:
         lambda numbers: numbers,
         batch_size=recipe.data.batch_size,
         seed=recipe.training.seed,
-        content=list(map(str, getattr(clips.records, "entries", range(len(clips))))),  # a resumed run has the same
+        content=list(map(str, clips.records.entries)),  # a resumed run must have the same
     )
     return Rows(numbers, lambda some, random: make(clips.some(some), random))
 
