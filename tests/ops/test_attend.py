@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from glassformer.ops import attend, attend_online, attend_window
+from glassformer.ops import attend, attend_online, attend_products, attend_window
 from glassformer.ops.attend import ATTEND, auto, flex, online, products, reference, sdpa, windowed
 from glassformer.ops.mask import Documents, Mask
 
@@ -335,6 +335,20 @@ def test_auto_is_windowed_where_a_window_leaves_out_half_of_many_keys(monkeypatc
         out, _ = auto(q, k, v, mask=mask, **options)
         assert calls == ([t] if chosen else []), (t, s)
         close(out, reference(q, k, v, mask=mask, **options)[0], 1e-13)
+
+
+@pytest.mark.parametrize("name", ["everything", "causal", "padding", "dense", "all of them"])
+@pytest.mark.parametrize("biased", [True, False])
+def test_rows_that_are_filled_up_to_whole_vectors_give_what_the_reference_gives(name: str, biased: bool) -> None:
+    shape = 2, 4, 2, 49, 49, 16
+    q, k, v = (x.detach() for x in inputs(shape, torch.bfloat16))
+    assert [attend_products._more(n, q) for n in (49, 64, 33, 197)] == [15, 0, 0, 27]
+    assert attend_products._more(49, q.float()) == 0
+    bias = bias_of(("1", "h", "t"), shape, torch.bfloat16) if biased else None
+    bias = None if bias is None else bias.detach()
+    options: Any = dict(mask=MASKS[name](2, 4, 49, 49), score_bias=bias, scale=0.3, dropout=0.0)
+    with torch.no_grad():
+        close(products(q, k, v, **options)[0].float(), reference(q, k, v, **options)[0].float(), 2e-2)
 
 
 def test_auto_is_products_on_short_sequences_and_sdpa_on_long_ones_and_single_tokens() -> None:

@@ -21,10 +21,10 @@ from glassformer.parts import (
     Linear,
     PatchEmbedding,
     StochasticDepth,
-    WindowBias,
-    WindowMasks,
-    Windows,
+    attend_in_windows,
+    few_at_a_time,
 )
+from glassformer.parts.windows import WindowBias, WindowMasks, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,9 +160,8 @@ class SwinBlock(nn.Module):
         self.path_dropout = StochasticDepth(path_dropout)
 
     def forward(self, x: Float[Tensor, "b y x d"], *, windows: Windows, mask: Mask) -> Float[Tensor, "b y x d"]:
-        inside = windows.split(self.attention_norm(x))
-        inside = self.attention(inside, mask=mask, score_bias=self.bias(windows.size))
-        x = x + self.path_dropout(self.dropout(windows.join(inside)))
+        inside = attend_in_windows(self.attention, self.attention_norm(x), windows, mask, self.bias(windows.size))
+        x = x + self.path_dropout(self.dropout(inside))
         return x + self.path_dropout(self.dropout(self.feed_forward(self.feed_forward_norm(x))))
 
 
@@ -193,6 +192,7 @@ class SwinStage(nn.Module):
         self.merge = PatchMerging(dim) if stage < len(config.depths) - 1 else None
         self.masks = WindowMasks()
 
+    @few_at_a_time
     def forward(self, x: Float[Tensor, "b y x d"]) -> Float[Tensor, "b rows columns e"]:
         for i, block in enumerate(self.blocks):
             windows = Windows.fit(x.shape[1], x.shape[2], self.window_size, i % 2 * (self.window_size // 2))

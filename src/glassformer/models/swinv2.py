@@ -17,7 +17,6 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
-    ContinuousWindowBias,
     FeedForward,
     LayerNorm,
     Linear,
@@ -25,9 +24,10 @@ from glassformer.parts import (
     ScaledUnitNorm,
     StochasticDepth,
     UnitNorm,
-    WindowMasks,
-    Windows,
+    attend_in_windows,
+    few_at_a_time,
 )
+from glassformer.parts.windows import ContinuousWindowBias, WindowMasks, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +158,8 @@ class SwinV2Block(nn.Module):
             nn.init.zeros_(norm.weight)  # the block starts as the identity (the released code)
 
     def forward(self, x: Float[Tensor, "b y x d"], *, windows: Windows, mask: Mask) -> Float[Tensor, "b y x d"]:
-        inside = self.attention(windows.split(x), mask=mask, score_bias=self.bias())
-        x = x + self.path_dropout(self.attention_norm(self.dropout(windows.join(inside))))
+        inside = attend_in_windows(self.attention, x, windows, mask, self.bias())
+        x = x + self.path_dropout(self.attention_norm(self.dropout(inside)))
         return x + self.path_dropout(self.feed_forward_norm(self.dropout(self.feed_forward(x))))
 
 
@@ -191,6 +191,7 @@ class SwinV2Stage(nn.Module):
         self.merge = PatchMerging(config.dim * 2**stage) if stage < len(config.depths) - 1 else None
         self.masks = WindowMasks()
 
+    @few_at_a_time
     def forward(self, x: Float[Tensor, "b y x d"]) -> Float[Tensor, "b rows columns e"]:
         for i, block in enumerate(self.blocks):
             windows = Windows(x.shape[1], x.shape[2], self.window_size, i % 2 * self.shift)

@@ -2,6 +2,8 @@
 
 from glassformer.parts.activation import ACTIVATIONS, gelu, gelu_tanh, relu, silu
 from glassformer.parts.attention import Attention, CrossAttention, GroupedQueryAttention, MultiQueryAttention
+from glassformer.parts.attention_in_windows import attend_in_windows
+from glassformer.parts.by_parts import few_at_a_time
 from glassformer.parts.cache import KeyValueCache, LayerCache
 from glassformer.parts.deformable_attention import DeformableAttention
 from glassformer.parts.embedding import Embedding
@@ -88,6 +90,8 @@ __all__ = [
     "YarnScaling",
     "ZeroCenteredRMSNorm",
     "apply_rotary_pos_emb",
+    "attend_in_windows",
+    "few_at_a_time",
     "gelu",
     "gelu_tanh",
     "kernels",

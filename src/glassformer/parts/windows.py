@@ -33,6 +33,11 @@ class Windows:
         shorter = min(rows, columns)
         return cls(rows, columns, shorter) if shorter <= size else cls(rows, columns, size, shift)
 
+    @property
+    def filled(self) -> bool:
+        """Whether the windows reach over the grid's edges."""
+        return bool(self.rows % self.size or self.columns % self.size)
+
     def split(self, x: Float[Tensor, "b y x d"]) -> Float[Tensor, "bw t d"]:
         """The windows as rows of a batch: those of the first picture, row by row, then those of the next."""
         x = F.pad(x, (0, 0, 0, -self.columns % self.size, 0, -self.rows % self.size))
@@ -139,4 +144,4 @@ def _of_pairs(table: Float[Tensor, "offsets h"], size: int) -> Float[Tensor, "1 
     place = torch.arange(size, device=table.device)
     step = place[:, None] - place + side // 2  # query minus key, from 0
     row = rearrange(step, "i j -> i 1 j 1") * side + rearrange(step, "i j -> 1 i 1 j")
-    return rearrange(table[row], "y x v u h -> 1 h (y x) (v u)")
+    return rearrange(table[row], "y x v u h -> 1 h (y x) (v u)").contiguous()  # it is added to many, which is slow else
