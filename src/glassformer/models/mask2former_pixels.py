@@ -77,7 +77,8 @@ class PixelDecoder(nn.Module):
         self, grids: list[Float[Tensor, "b _ _ _"]]
     ) -> tuple[list[Float[Tensor, "b d _ _"]], Float[Tensor, "b c y x"]]:
         """From grids (b, y, x, d) to three (b, d, y, x), coarsest first, and the masks' pixels at the finest size."""
-        finest, *coarser = (grid.permute(0, 3, 1, 2) for grid in grids)
+        # In rows of memory by channel: the gradient of a group norm in bfloat16 is several times faster there on a CPU.
+        finest, *coarser = (grid.permute(0, 3, 1, 2).contiguous() for grid in grids)
         levels = [project(grid) for project, grid in zip(self.project, coarser[::-1], strict=True)]
         sizes = [(level.shape[2], level.shape[3]) for level in levels]
         places = [sine_places(level) + embed for level, embed in zip(levels, self.level, strict=True)]

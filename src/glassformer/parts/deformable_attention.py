@@ -94,7 +94,8 @@ class DeformableAttention(nn.Module):
         for level, ((rows, columns), places) in enumerate(zip(sizes, value.split(lengths, 1), strict=True)):
             grid = rearrange(places, "b (y x) (h k) -> (b h) k y x", y=rows, x=columns, h=self.num_heads)
             read.append(F.grid_sample(grid, points[:, :, level], align_corners=False))
-        out = (torch.cat(read, dim=-1) * weights).sum(-1)
+        values = torch.cat(read, dim=-1)
+        out = (values * weights.to(values)).sum(-1)  # `grid_sample` gives float32 under autocast; mixed types are slow
         return self.output(rearrange(out, "(b h) k t -> b t (h k)", h=self.num_heads))
 
     def extra_repr(self) -> str:

@@ -16,6 +16,7 @@ from glassformer.image.processor import ImageProcessor, mask_labels
 from glassformer.metrics.coco_ap import ap_of_classes, coco_ap, from_run_lengths, run_lengths
 from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
+from glassformer.training.mask_places import learn_classes_at_places
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of, rows_at_once
@@ -87,13 +88,22 @@ class Masks(Validation):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSegmentation(Task):
-    """A model learns the objects of pictures by their masks; the baseline takes regions of one colour for objects."""
+    """A model learns the objects of pictures by their masks; the baseline takes regions of one colour for objects.
+
+    place_weight  of the loss of every place that the queries read, beside theirs (see `training.mask_places`)
+    """
+
+    place_weight: float | None = None
 
     data: ClassVar[type] = Pictures
     reads: ClassVar[tuple[str, ...]] = ("processor",)
     unit: ClassVar[str] = "pictures"
     metric: ClassVar[str] = "mask_ap"
     found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
+
+    def __post_init__(self) -> None:
+        if self.place_weight is not None and self.place_weight <= 0:
+            raise ValueError(f"place_weight={self.place_weight} teaches nothing; expected more than 0, or none")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         pictures, processor = pictures_of(recipe, "instances"), replace(processor_of(recipe, readers), pad=True)
@@ -117,7 +127,10 @@ class MaskSegmentation(Task):
         )
 
     def build(self, config: Any) -> Any:
-        return head_of(config, "universal_segmentation")
+        model = head_of(config, "universal_segmentation")
+        if self.place_weight:
+            learn_classes_at_places(model, self.place_weight)
+        return model
 
     def check(self, recipe: "Recipe") -> None:
         check_flips_alone(recipe)

@@ -1,0 +1,93 @@
+"""Places of the picture that learn what lies on them, beside the queries of Mask2Former."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from glassformer.models.mask2former import Mask2FormerForUniversalSegmentation
+from glassformer.models.mask2former_config import Mask2FormerConfig
+from glassformer.models.swin import SwinConfig
+from glassformer.training.mask_places import class_loss, learn_classes_at_places, shares
+from glassformer.training.tasks.mask_segmentation import MaskSegmentation
+
+BACKBONE = SwinConfig(
+    image_size=32, patch_size=2, dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4, path_dropout=0.0
+)
+CONFIG = Mask2FormerConfig(
+    backbone=BACKBONE, dim=32, mask_dim=16, num_heads=2, num_encoder_layers=1, encoder_hidden_dim=32, num_layers=1,
+    hidden_dim=32, num_queries=4, num_points=32, num_classes=3,
+)  # fmt: skip
+
+
+def mask(rows: slice, columns: slice) -> Tensor:
+    there = torch.zeros(32, 32)
+    there[rows, columns] = 1
+    return there
+
+
+LEFT, CORNER = mask(slice(None), slice(0, 8)), mask(slice(24, 32), slice(28, 32))
+MASKS = [torch.stack([LEFT, CORNER, mask(slice(24, 32), slice(24, 28))]), torch.zeros(0, 32, 32)]
+CLASSES = [torch.tensor([2, 0, 0]), torch.zeros(0, dtype=torch.long)]
+
+
+def loss_of(model: Mask2FormerForUniversalSegmentation, pictures: Tensor) -> Tensor:
+    torch.manual_seed(1)  # both times the same points
+    return model(pixel_values=pictures, mask_labels=MASKS, class_labels=CLASSES).loss
+
+
+def test_a_place_belongs_to_the_classes_of_what_covers_it_in_parts() -> None:
+    found = shares(MASKS, CLASSES, 3, torch.zeros(2, 1, 2, 2))
+    assert found.shape == (2, 4, 4)
+    assert found[0].tolist() == [[0, 0, 0.5, 0.5], [0, 0, 0, 1], [0, 0, 0.5, 0.5], [0.25, 0, 0, 0.75]]
+    assert (found[1] == torch.tensor([0, 0, 0, 1.0])).all()
+    assert shares(MASKS, CLASSES, 3, torch.zeros(2, 1, 4, 4))[0, -1].tolist() == [1, 0, 0, 0]  # two of a kind
+
+
+def test_places_teach_with_the_models_own_head_and_change_nothing_in_evaluation() -> None:
+    torch.manual_seed(0)
+    model = Mask2FormerForUniversalSegmentation(CONFIG).train()
+    pictures = torch.randn(2, 3, 32, 32)
+    plain = loss_of(model, pictures)
+    names = [name for name, _ in model.named_parameters()]
+    with torch.no_grad():
+        grids, _ = model.body.pixels(model.body.backbone.feature_maps(pictures))
+        more = class_loss(model, grids, MASKS, CLASSES)
+    learn_classes_at_places(model, 2.0)
+    torch.testing.assert_close(loss_of(model, pictures), plain + 2 * more)
+    assert more > 0
+    torch.testing.assert_close(loss_of(model.eval(), pictures), plain)
+    assert model.train()(pixel_values=pictures).loss is None
+    assert [name for name, _ in model.named_parameters()] == names
+
+
+def test_the_loss_of_places_is_the_weighted_cross_entropy_with_their_parts() -> None:
+    torch.manual_seed(0)
+    model = Mask2FormerForUniversalSegmentation(CONFIG)
+    with torch.no_grad():  # the same for all places: "nothing" e times as probable as each class
+        model.head.weight.zero_()
+        assert model.head.bias is not None
+        model.head.bias.copy_(torch.tensor([0.0, 0, 0, 1]))
+    grid = torch.randn(2, 32, 2, 2)
+    something, nothing, total = 1.25, 6.75, math.log(3 + math.e)
+    wanted = (something * total + 0.1 * nothing * (total - 1)) / (something + 0.1 * nothing)
+    assert class_loss(model, [grid], MASKS, CLASSES).item() == pytest.approx(wanted, rel=1e-6)
+    empty = class_loss(model, [grid], [MASKS[1]] * 2, [CLASSES[1]] * 2)
+    assert empty.item() == pytest.approx(total - 1, rel=1e-6)
+
+
+def test_the_task_takes_no_weight_that_teaches_nothing() -> None:
+    with pytest.raises(ValueError, match=r"place_weight=-1\.0 teaches nothing"):
+        MaskSegmentation(place_weight=-1.0)
+
+
+def test_the_task_builds_a_model_whose_places_learn_where_a_weight_is_given() -> None:
+    losses = []
+    for weight in (None, 1.0, 3.0):
+        torch.manual_seed(0)
+        model = MaskSegmentation(place_weight=weight).build(CONFIG).train()
+        losses.append(loss_of(model, torch.ones(2, 3, 32, 32)).item())
+    plain, once, thrice = losses
+    assert once > plain
+    assert thrice - plain == pytest.approx(3 * (once - plain), rel=1e-4)
