@@ -55,7 +55,7 @@ def test_a_layer_that_is_heard_is_given_windows() -> None:
 def calls_of(stage: SwinStage, x: Tensor, monkeypatch: pytest.MonkeyPatch, within: Callable[[], Any]) -> list[int]:
     """The pictures that a stage is given, call by call, where two fit the caches; what it gives stays the same."""
     calls: list[int] = []
-    monkeypatch.setattr(by_parts, "BYTES", 2 * x[0].nbytes)
+    monkeypatch.setattr(by_parts, "NUMBERS", 2 * x[0].numel())
     right = stage.masks
     monkeypatch.setattr(stage, "masks", lambda windows, some: (calls.append(len(some)), right(windows, some))[1])
     expected = SwinStage.forward.__wrapped__(stage, x)  # type: ignore[attr-defined]
