@@ -19,7 +19,7 @@ from glassformer.models.detr import DETRConfig, DETRForObjectDetection
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import Targets
 from glassformer.training import train
-from glassformer.training.places import grid_centres, learn_at_places, owners, place_loss
+from glassformer.training.places import PlaceObjective, check_places, grid_centres, owners, place_loss
 from glassformer.training.recipe import load_recipe
 from glassformer.training.tasks.detection import detected, matches, precision
 from glassformer.training.tasks.segments import mirrored
@@ -73,29 +73,28 @@ def test_a_place_belongs_to_the_smallest_object_around_its_centre() -> None:
     assert grid_centres((2, 4))[1].tolist() == [0.375, 0.25]
 
 
-def test_places_teach_the_encoder_and_the_heads_and_change_nothing_in_evaluation() -> None:
+def test_places_teach_the_encoder_and_the_heads() -> None:
     torch.manual_seed(0)
-    model = ConditionalDETRForObjectDetection(ConditionalDETRConfig(**SMALL))
-    pictures, labels = torch.randn(2, 3, 48, 64), [label([0.5, 0.5, 0.5, 0.5]), label()]
-    plain = model.train()(pictures, labels=labels).loss
-    learn_at_places(model, 2.0)
-    with torch.no_grad():
-        features = model.body.encoder(pictures, None).features
-        more = place_loss(model, features, (6, 8), Targets.of(labels, 2, 3, features))
-    torch.testing.assert_close(model(pictures, labels=labels).loss, plain + 2 * more)
+    model = ConditionalDETRForObjectDetection(ConditionalDETRConfig(**SMALL)).train()
+    inputs: Any = {"pixel_values": torch.randn(2, 3, 48, 64), "labels": [label([0.5, 0.5, 0.5, 0.5]), label()]}
+    plain = model(**inputs)
+    features = plain.encoder_last_hidden_state
+    more = place_loss(model, features, (6, 8), Targets.of(inputs["labels"], 2, 3, features))
+    torch.testing.assert_close(PlaceObjective(2.0)(model, inputs), plain.loss + 2 * more)
     assert more > 0
-    torch.testing.assert_close(model.eval()(pictures, labels=labels).loss, plain)
+    assert not torch.equal(*(torch.autograd.grad(loss, model.body.encoder.project.weight, retain_graph=True)[0]
+                             for loss in (plain.loss, plain.loss + more)))  # fmt: skip
+    check_places(model)
     with pytest.raises(TypeError, match="places learn in a conditional DETR"):
-        learn_at_places(DETRForObjectDetection(DETRConfig(**SMALL)), 1.0)  # type: ignore[arg-type]
+        check_places(DETRForObjectDetection(DETRConfig(**SMALL)))
     with pytest.raises(ValueError, match="these have a pixel_mask"):
-        model.train()(pictures, pixel_mask=torch.ones(2, 48, 64), labels=labels)
+        PlaceObjective(2.0)(model, inputs | {"pixel_mask": torch.ones(2, 48, 64)})
 
 
 def test_places_learn_where_nothing_is_and_where_all_pictures_are_empty() -> None:
     torch.manual_seed(0)
     model = ConditionalDETRForObjectDetection(ConditionalDETRConfig(**SMALL)).train()
-    learn_at_places(model, 1.0)
-    loss = model(torch.randn(2, 3, 32, 32), labels=[label(), label()]).loss
+    loss = PlaceObjective(1.0)(model, {"pixel_values": torch.randn(2, 3, 32, 32), "labels": [label(), label()]})
     loss.backward()
     assert loss.isfinite()
 

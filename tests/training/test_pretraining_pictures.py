@@ -11,7 +11,7 @@ from glassformer.image.processor import load_image_processor
 from glassformer.models.vit import ViTConfig
 from glassformer.training import Run, load_recipe, load_run, train
 from glassformer.training.readers import Readers
-from glassformer.training.tasks.distillation import Taught
+from glassformer.training.tasks.distillation import Teacher
 from glassformer.training.tasks.reconstruction import Reconstruction, spread
 
 pytest.importorskip("sklearn")
@@ -82,18 +82,24 @@ def test_a_student_hears_what_its_teacher_says_of_the_very_same_pictures(tmp_pat
     learned("vit_digits", tmp_path / "teacher")
     teacher = str(tmp_path / "teacher" / "model")
     recipe = load_recipe("deit_distill", {**TINY, "task.teacher": teacher})
-    batches = recipe.task.prepare(recipe, Readers()).batches
-    assert isinstance(batches, Taught)
+    prepared = recipe.task.prepare(recipe, Readers())
+    hears: Any = prepared.objective
+    assert isinstance(hears, Teacher)
     judge: Any = glassformer.from_pretrained(teacher)
-    batch = next(batches)
+    inputs = next(prepared.batches).inputs
+    pixels = inputs["pixel_values"]
     with torch.no_grad():
-        expected = (judge(batch.inputs["pixel_values"]).logits / 3).softmax(-1)
-    assert torch.allclose(batch.inputs["teacher_labels"], expected, atol=1e-6)
-    batches.temperature = None
-    assert torch.equal(batches.opinion(batch.inputs["pixel_values"]), expected.argmax(-1))
-    batches.order = torch.tensor([1, 0, *range(2, 10)])  # the student has the first two classes the other way round
-    batches.temperature = 3.0
-    assert torch.allclose(batches.opinion(batch.inputs["pixel_values"])[:, 0], expected[:, 1], atol=1e-6)
+        expected = (judge(pixels).logits / 3).softmax(-1)
+    assert torch.allclose(hears.opinion(pixels), expected, atol=1e-6)
+    student = recipe.with_model(**prepared.settings).build_model()
+    told = student(**inputs, teacher_labels=expected).loss
+    assert torch.allclose(hears(student, inputs), told)
+    assert (told - student(**inputs).loss).abs() > 0.01
+    hears.temperature = None
+    assert torch.equal(hears.opinion(pixels), expected.argmax(-1))
+    hears.order = torch.tensor([1, 0, *range(2, 10)])  # the student has the first two classes the other way round
+    hears.temperature = 3.0
+    assert torch.allclose(hears.opinion(pixels)[:, 0], expected[:, 1], atol=1e-6)
     run: Any = learned("deit_distill", tmp_path / "student", task__teacher=teacher)
     assert type(run.model).__name__ == "DeiTForImageClassificationWithTeacher"
     assert run.model.config.labels == tuple("0123456789")

@@ -167,15 +167,13 @@ class ConditionalDETR(nn.Module, Pretrained):
         self.decoder = ConditionalDecoder(config)
         draw(self)
 
-    def layers(
-        self, pixel_values: Tensor, pixel_mask: Tensor | None = None
-    ) -> tuple[list[Float[Tensor, "b q d"]], Float[Tensor, "1 q 2"]]:
+    def layers(self, memory: Memory) -> tuple[list[Float[Tensor, "b q d"]], Float[Tensor, "1 q 2"]]:
         """What the heads read; see `ConditionalDecoder`."""
-        return self.decoder(self.query_position.weight, self.encoder(pixel_values, pixel_mask))
+        return self.decoder(self.query_position.weight, memory)
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> EncoderOutput:
         """A vector for each query, (b, q, d); arguments and errors are those of `ObjectDetection.forward`."""
-        return EncoderOutput(self.layers(pixel_values, pixel_mask)[0][-1])
+        return EncoderOutput(self.layers(self.encoder(pixel_values, pixel_mask))[0][-1])
 
     @property
     def num_parameters(self) -> int:
@@ -201,8 +199,8 @@ class ConditionalDETRForObjectDetection(ObjectDetection):
             giou_cost=config.giou_cost, box_weight=config.box_weight, giou_weight=config.giou_weight,
         )  # fmt: skip
 
-    def predictions(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> Any:
-        layers, points = self.body.layers(pixel_values, pixel_mask)
+    def predictions(self, memory: Memory) -> Any:
+        layers, points = self.body.layers(memory)
         points = nn.functional.pad(points, (0, 2))
         return [(self.class_head(x), (self.box_head(x) + points).sigmoid()) for x in layers], layers[-1]
 

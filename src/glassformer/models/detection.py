@@ -148,9 +148,12 @@ class ObjectDetection(nn.Module, Pretrained, ABC):
 
     @abstractmethod
     def predictions(
-        self, pixel_values: Tensor, pixel_mask: Tensor | None
+        self, memory: Any
     ) -> tuple[list[tuple[Float[Tensor, "b q n"], Float[Tensor, "b q 4"]]], Float[Tensor, "b q d"]]:
-        """Logits and boxes of each decoder layer that learns, the last one's last; and the last hidden states."""
+        """Logits and boxes of each decoder layer that learns, the last one's last; and the last hidden states.
+
+        `memory` is what the body's encoder has found.
+        """
 
     def forward(
         self,
@@ -172,10 +175,11 @@ class ObjectDetection(nn.Module, Pretrained, ABC):
         """
         size, like = (len(pixel_values), self.config.num_classes), self.body.query_position.weight
         targets = None if labels is None else Targets.of(labels, *size, like)
-        layers, hidden = self.predictions(pixel_values, pixel_mask)
+        memory = self.body.encoder(pixel_values, pixel_mask)
+        layers, hidden = self.predictions(memory)
         logits, boxes = layers[-1]
         loss = None if targets is None else self.criterion(layers, targets)
-        return DetectionOutput(loss, logits, boxes, hidden)
+        return DetectionOutput(loss, logits, boxes, hidden, memory.features)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -151,13 +151,13 @@ class DETR(nn.Module, Pretrained):
         self.decoder = DETRDecoder(config)
         draw(self)
 
-    def layers(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> list[Float[Tensor, "b q d"]]:
+    def layers(self, memory: Memory) -> list[Float[Tensor, "b q d"]]:
         """What the heads read; see `DETRDecoder`."""
-        return self.decoder(self.query_position.weight, self.encoder(pixel_values, pixel_mask))
+        return self.decoder(self.query_position.weight, memory)
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor | None = None) -> EncoderOutput:
         """A vector for each query, (b, q, d); arguments and errors are those of `ObjectDetection.forward`."""
-        return EncoderOutput(self.layers(pixel_values, pixel_mask)[-1])
+        return EncoderOutput(self.layers(self.encoder(pixel_values, pixel_mask))[-1])
 
     @property
     def num_parameters(self) -> int:
@@ -182,8 +182,8 @@ class DETRForObjectDetection(ObjectDetection):
             giou_cost=config.giou_cost, box_weight=config.box_weight, giou_weight=config.giou_weight,
         )  # fmt: skip
 
-    def predictions(self, pixel_values: Tensor, pixel_mask: Tensor | None) -> Any:
-        layers = self.body.layers(pixel_values, pixel_mask)
+    def predictions(self, memory: Memory) -> Any:
+        layers = self.body.layers(memory)
         return [(self.class_head(x), self.box_head(x).sigmoid()) for x in layers], layers[-1]
 
 

@@ -107,12 +107,14 @@ class SpanOutput(Output):
 
 @dataclass
 class DetectionOutput(Output):
-    """Of a detector: for each query the classes' logits and a box, `cx cy w h` in parts of the picture."""
+    """Of a detector: for each query the classes' logits and a box, `cx cy w h` in parts of the picture; and what the
+    encoder says of each place of its grid, row by row."""
 
     loss: Float[Tensor, ""] | None = None
     logits: Float[Tensor, "b q n"] | None = None
     pred_boxes: Float[Tensor, "b q 4"] | None = None
     last_hidden_state: Float[Tensor, "b q d"] | None = None
+    encoder_last_hidden_state: Float[Tensor, "b s d"] | None = None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The training loop: batch, loss, gradient, step; and now and then a word, an evaluation, a checkpoint.
 
-It knows a model as something called with `model(**batch.inputs)` that gives the mean loss over the counted targets, and
-nothing more about it.
+It knows a model as something called with `model(**batch.inputs)` that gives the mean loss over the counted targets,
+which the task's objective may add to, and nothing more about it.
 """
 
 import math
@@ -19,7 +19,7 @@ from glassformer.training.events import Evaluated, Listener, Progressed
 from glassformer.training.optimizers import ModelOptimizer
 from glassformer.training.recipe import PRECISIONS, Recipe
 from glassformer.training.tasks import Measured, Validation
-from glassformer.training.tasks.task import LOSS
+from glassformer.training.tasks.task import LOSS, Objective, own_loss
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Job:
     should_stop: Callable[[], bool]
     flops_per_unit: float | None
     machine_flops: float | None
+    objective: Objective = own_loss
     experts: Callable[[], dict[str, list[float]]] = dict  # each layer's shares of the tokens since the last word
 
 
@@ -101,7 +102,7 @@ def accumulate(job: Job, batch: Batch) -> Tensor:
     for start in range(0, len(batch), rows):
         part = batch.rows(start, start + rows)
         with autocast(job):
-            part_loss = job.model(**part.inputs).loss * (part.counted / total)
+            part_loss = job.objective(job.model, part.inputs) * (part.counted / total)
         part_loss.backward()
         loss += part_loss.detach()
     return loss
@@ -189,7 +190,7 @@ def describe(job: Job, batch: Batch) -> str:
     parameters, wrong = list(job.optimizer.parameters.values()), []
     for row in range(len(batch)):
         with autocast(job):
-            loss = job.model(**batch.rows(row, row + 1).inputs).loss
+            loss = job.objective(job.model, batch.rows(row, row + 1).inputs)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):

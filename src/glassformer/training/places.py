@@ -5,12 +5,14 @@ al. 2022, "DN-DETR", section 3.1). One-to-many supervision of the encoder beside
 at once what is where.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.models.conditional_detr import ConditionalDETRForObjectDetection
 from glassformer.models.set_loss import Targets
@@ -21,35 +23,32 @@ TELL_APART = 3.0
 nothing; logits of classes that it takes for equally probable it moves a fifth as far, and so learns them last."""
 
 
-def learn_at_places(model: ConditionalDETRForObjectDetection, weight: float) -> None:
-    """From now on, in training, the loss of the model also has `weight` times that of the encoder's places.
+@dataclass(frozen=True)
+class PlaceObjective:
+    """The detector's loss and `weight` times that of the encoder's places, for training; evaluation knows the former.
 
     The model's own heads read each place of the encoder's grid as if it were a query whose reference point is the
-    place's centre. No parameter is added, and in evaluation nothing changes.
-
-    Raises TypeError for another kind of detector: the boxes of its queries are not counted from a point.
+    place's centre: no parameter is added.
     """
+
+    weight: float
+
+    def __call__(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        """The loss of a batch. Raises ValueError where its pictures are of several sizes."""
+        if inputs.get("pixel_mask") is not None:
+            raise ValueError("places learn where all pictures of a batch are of one size; these have a pixel_mask")
+        output, stride = model(**inputs), model.config.backbone.stride
+        rows, columns = (-(-length // stride) for length in inputs["pixel_values"].shape[2:])
+        features = output.encoder_last_hidden_state
+        targets = Targets.of(inputs["labels"], len(features), model.config.num_classes, features)
+        return output.loss + self.weight * place_loss(model, features, (rows, columns), targets)
+
+
+def check_places(model: Any) -> None:
+    """Raise TypeError for a detector whose boxes are not counted from points: its heads cannot read a place."""
     if not isinstance(model, ConditionalDETRForObjectDetection):
         raise TypeError(f"places learn in a conditional DETR, whose boxes are counted from points; this is a "
                         f"{type(model).__name__}")  # fmt: skip
-    grids: list[tuple[Tensor, tuple[int, int]]] = []
-
-    def catch(encoder: Any, given: Any, memory: Any) -> None:
-        stride = model.config.backbone.stride
-        grids[:] = [(memory.features, (-(-given[0].shape[2] // stride), -(-given[0].shape[3] // stride)))]
-
-    def add(_: nn.Module, given: Any, named: dict[str, Any], output: Any) -> None:
-        labels = named.get("labels")
-        if not model.training or labels is None:
-            return
-        if named.get("pixel_mask") is not None:
-            raise ValueError("places learn where all pictures of a batch are of one size; these have a pixel_mask")
-        features, size = grids.pop()
-        targets = Targets.of(labels, len(features), model.config.num_classes, model.body.query_position.weight)
-        output.loss = output.loss + weight * place_loss(model, features, size, targets)
-
-    model.body.encoder.register_forward_hook(catch)
-    model.register_forward_hook(add, with_kwargs=True)
 
 
 def place_loss(model: Any, features: Float[Tensor, "b s d"], size: tuple[int, int], targets: Targets) -> Tensor:

@@ -196,7 +196,7 @@ class Trainer:
             recipe=self.recipe, model=model, optimizer=self.optimizer, batches=self.batches, device=self.device,
             validation=self.prepared.validation, shown=self.readers.shown, save=self.save,
             save_best=self.save_best, tell=self.tell, should_stop=should_stop, flops_per_unit=flops,
-            machine_flops=peak, experts=ExpertLoad(self.model),
+            machine_flops=peak, objective=self.prepared.objective, experts=ExpertLoad(self.model),
         )  # fmt: skip
         fit(self.job, self.progress)
 

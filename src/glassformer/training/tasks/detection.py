@@ -20,7 +20,7 @@ from glassformer.models.set_loss import OneClass, Targets
 from glassformer.parts.batch_norm import thaw_batch_norm
 from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Augmentation, Pictures
-from glassformer.training.places import learn_at_places
+from glassformer.training.places import PlaceObjective, check_places
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import (
@@ -33,7 +33,7 @@ from glassformer.training.tasks.pictures import (
     rows_at_once,
 )
 from glassformer.training.tasks.segments import flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, own_loss
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -147,6 +147,7 @@ class Detection(Task):
             settings={"labels": labels, "num_classes": len(labels)},
             baseline=unseen(train, validation.pictures),
             test=test if len(pictures.test) else None,
+            objective=PlaceObjective(self.place_weight) if self.place_weight else own_loss,
             test_baseline=unseen(train, test.pictures) if len(pictures.test) else {},
         )
 
@@ -155,7 +156,7 @@ class Detection(Task):
         if self.learn_norms:
             thaw_batch_norm(model)
         if self.place_weight:
-            learn_at_places(model, self.place_weight)
+            check_places(model)
         return model
 
     def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:

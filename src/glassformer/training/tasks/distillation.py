@@ -1,6 +1,6 @@
 """A student that learns from a teacher beside the labels (Touvron et al. 2021, "DeiT", section 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,6 @@ from torch import Tensor
 from glassformer.checkpoints.hub import resolve
 from glassformer.image.processor import ImageProcessor, load_image_processor
 from glassformer.models.catalog import from_pretrained
-from glassformer.training.batches import Batch, Loader
 from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import check_smoothing
@@ -23,31 +22,22 @@ if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
 
 
-class Taught:
-    """Batches to which the teacher's opinion of the same pictures, turned and shifted alike, is added."""
+class Teacher:
+    """The loss of a student that hears what a teacher says of the very same pixels."""
 
-    def __init__(self, batches: Loader, teacher: Any, order: Sequence[int], *, temperature: float | None) -> None:
-        self.batches, self.teacher, self.temperature = batches, teacher.eval(), temperature
+    def __init__(self, teacher: Any, order: Sequence[int], *, temperature: float | None) -> None:
+        self.teacher, self.temperature = teacher.eval(), temperature
         self.order = torch.tensor(order)  # of its classes, as the student has them
 
-    def __next__(self) -> Batch:
-        batch = next(self.batches)
-        return replace(batch, inputs={**batch.inputs, "teacher_labels": self.opinion(batch.inputs["pixel_values"])})
+    def __call__(self, student: Any, inputs: Mapping[str, Any]) -> Tensor:
+        return student(**inputs, teacher_labels=self.opinion(inputs["pixel_values"])).loss
 
     @torch.no_grad()
     def opinion(self, pixels: Tensor) -> Tensor:
         """Probabilities (b, n) at the temperature; without one the classes (b,) that it decides for."""
-        device = next(self.teacher.parameters()).device
-        logits = self.teacher(pixels.to(device)).logits.float().cpu()[:, self.order]
+        with torch.autocast(pixels.device.type, enabled=False):
+            logits = self.teacher.to(pixels.device)(pixels).logits.float()[:, self.order.to(pixels.device)]
         return logits.argmax(-1) if self.temperature is None else (logits / self.temperature).softmax(-1)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the batches."""
-        return self.batches.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the state was taken."""
-        self.batches.load_state_dict(state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +73,7 @@ class Distillation(Task):
         assert prepared.readers.processor is not None
         check_eyes(load_image_processor(folder), prepared.readers.processor, self.teacher)
         order = [known.index(name) for name in names]
-        batches = Taught(prepared.batches, teacher, order, temperature=self.temperature)
-        return replace(prepared, batches=batches)
+        return replace(prepared, objective=Teacher(teacher, order, temperature=self.temperature))
 
     def check(self, recipe: "Recipe") -> None:
         check_smoothing(self.label_smoothing)

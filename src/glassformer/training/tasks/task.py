@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,12 +55,22 @@ class Validation(ABC):
         return Measured(metrics={"perplexity": math.exp(min(loss, 700.0))})
 
 
+Objective = Callable[[Any, Mapping[str, Any]], Tensor]
+"""(model, a batch's inputs) -> the mean loss over the targets that count."""
+
+
+def own_loss(model: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """The loss that the model itself gives."""
+    return model(**inputs).loss
+
+
 @dataclass(kw_only=True)
 class Prepared:
     """A task's data, ready to train on.
 
     readers         what makes inputs of it: the tokenizer of texts, the processor of pictures
     data            what it is, in a few words
+    objective       how a batch becomes the loss that is learned, where the model's own is not all; validation has that
     settings        of the model, that follow from the data: labels, num_classes
     baseline        what something simple reaches on the validation data: metric -> value
     test            data that nothing is chosen by; the best weights are measured on it once, in the end
@@ -71,6 +81,7 @@ class Prepared:
     batches: Loader
     validation: Validation
     data: str
+    objective: Objective = own_loss
     settings: Mapping[str, Any] = field(default_factory=dict)
     baseline: Mapping[str, float] = field(default_factory=dict)
     test: Validation | None = None
