@@ -10,6 +10,7 @@ from glassformer.cli import main
 from glassformer.image.files import read_image, write_image
 from glassformer.image.processor import ImageProcessor
 from glassformer.models.catalog import build
+from glassformer.models.deit import DeiTConfig
 from glassformer.models.vit import ViTConfig
 
 NAMES = ("dark", "light", "grey")
@@ -149,3 +150,15 @@ def test_what_is_measured_is_drawn_where_it_is_wanted(folder: Path, tmp_path: Pa
     data = ["--data", str(folder / "own"), "--output", str(tmp_path / "sheets")]
     assert main(["eval", "--model", str(folder / "model"), *data]) == 0
     assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["confusion.png", "predictions.png"]
+
+
+def test_a_student_of_two_heads_names_classes_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = DeiTConfig(image_size=8, patch_size=4, dim=4, num_layers=1, num_heads=1, hidden_dim=4, num_classes=3,
+                        labels=NAMES)  # fmt: skip
+    build(config, head="distilled_image_classification").save_pretrained(tmp_path / "model")
+    ImageProcessor(size=(8, 8)).save(tmp_path / "model")
+    write_image(tmp_path / "1.png", torch.zeros(3, 9, 9, dtype=torch.uint8))
+    assert predict(tmp_path, str(tmp_path / "1.png"), "--output", str(tmp_path / "out")) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in NAMES)
+    assert (tmp_path / "out" / "1.png").is_file()

@@ -230,6 +230,7 @@ def test_a_run_of_any_task_goes_on_to_the_bit_where_it_was_stopped_and_leaves_a_
         assert whole.result.get(key) == again.result.get(key)
     assert again.recipe == whole.recipe
     assert_opens(whole)
+    assert not any(tensor.is_meta for tensor in (*whole.model.parameters(), *whole.model.buffers()))
     if is_seeing(whole.model):
         assert_measured_alike(whole)
 

@@ -200,9 +200,17 @@ def fill(
         put(model, name, tensor := tensor.to(device))
         for source in tensors.sources[name]:
             weights.let_go(source, tensor)
+    reset_buffers(model, torch.device(device))
+
+
+def reset_buffers(model: nn.Module, device: torch.device) -> None:
+    """Compute what no file holds of a model that was built on the meta device and has been filled.
+
+    Raises RuntimeError where a tensor stays empty.
+    """
     for module in model.modules():
         if hasattr(module, "reset_buffers"):
-            module.reset_buffers(torch.device(device))  # type: ignore[operator]
+            module.reset_buffers(device)  # type: ignore[operator]
     everything = [*model.named_parameters(), *model.named_buffers()]
     if empty := [name for name, tensor in everything if tensor.is_meta]:
         raise RuntimeError(f"no file fills {listed(empty)} of {type(model).__name__}: its module needs reset_buffers")

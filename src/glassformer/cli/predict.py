@@ -41,6 +41,7 @@ class Predict:
 
 OPTIONS = {
     "image_classification": ("top",),
+    "distilled_image_classification": ("top",),
     "object_detection": ("threshold",),
     "universal_segmentation": ("threshold",),
     "semantic_segmentation": (),
@@ -113,6 +114,7 @@ def predict(opened: "Opened", pictures: "list[Tensor]", options: Predict) -> lis
 
     kinds = {
         "image_classification": prediction.predict_image_classes,
+        "distilled_image_classification": prediction.predict_image_classes,
         "object_detection": prediction.predict_boxes,
         "semantic_segmentation": prediction.predict_class_maps,
         "universal_segmentation": prediction.predict_masks,
@@ -151,11 +153,13 @@ def targets_of(options: Predict) -> list[Path]:
 
 
 def table_of(title: str, rows: list[dict[str, Any]]) -> "Table":
-    """What was found in a picture."""
+    """What was found in a picture; its name, and "nothing", where that is all."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", caption=None if rows else "nothing", box=None)
+    table = Table(title=escape(title), title_justify="left", box=None)
+    if not rows:
+        table.add_column("nothing")
     for name in rows[0] if rows else ():
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in rows:

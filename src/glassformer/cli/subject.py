@@ -67,7 +67,8 @@ def ours(wish: Wish) -> Subject:
     model, device = found.model, next(found.model.parameters()).device
     encoder = getattr(model, "encoder", model)
     if not isinstance(model, LanguageModel | SequenceToSequenceModel) and not isinstance(encoder, Encoder):
-        raise ValueError(f"{type(model).__name__} reads no text; call glassformer.tracing.xray on it in Python")
+        raise ValueError(f"{type(model).__name__} reads no text; call glassformer.tracing.xray on it in Python, or see "
+                         "what it says of a picture, and where it looks: glassformer predict --attention")  # fmt: skip
     tokenizer = found.tokenizer()
     ids, types = tokenizer.encode(wish.text), None
     if isinstance(model, LanguageModel | SequenceToSequenceModel):

@@ -71,6 +71,9 @@ def held_against(
                          f"{', '.join((*PICTURES, CLIPS))}")  # fmt: skip
     kind, make = PICTURES[head]
     records, labels, split = part_of_source(source, split, lambda said: load_pictures(said, kind))
+    if kind == "semantic" and "labels" not in options_of(source)[1] and not set(labels) <= set(names):
+        raise ValueError(f"{source} does not say which classes its numbers are, and the model knows "
+                         f"{', '.join(names[:8])}; name them, in their order: '?labels=FILE', a line each")  # fmt: skip
     if processor.reduce_labels:  # the first number of a map is nobody's, the others count on without it
         numbers = [IGNORED_CLASS, *numbers_by_name(source, labels[1:], names)]
         processor = replace(processor, reduce_labels=False)

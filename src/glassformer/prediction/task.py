@@ -30,7 +30,8 @@ def task_of(model: Any) -> str:
         if isinstance(model, kind):
             return task
     raise ValueError(
-        f"{type(model).__name__} predicts none of {', '.join(TASKS.values())}: it has no head for one of them"
+        f"{type(model).__name__} predicts none of {', '.join(TASKS.values())}: it has no head for one of them, nor for "
+        "one of pictures or clips"
     )
 
 

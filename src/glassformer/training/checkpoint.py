@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.checkpoints.files import TensorFile, write_tensors
+from glassformer.checkpoints.pretrained import reset_buffers
 from glassformer.foundation.atomic import atomic_folder, sweep
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
@@ -167,7 +168,10 @@ def put_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: object)
         if tensor.shape != there.shape or tensor.dtype != there.dtype:
             raise ValueError(f"{source}: tensor {name!r} is {tuple(tensor.shape)} of {tensor.dtype}; the model's is "
                              f"{tuple(there.shape)} of {there.dtype}")  # fmt: skip
-    model.load_state_dict(dict(tensors), assign=any(there.is_meta for there in wanted.values()))
+    empty = any(there.is_meta for there in wanted.values())
+    model.load_state_dict(dict(tensors), assign=empty)
+    if empty:
+        reset_buffers(model, torch.device("cpu"))
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:

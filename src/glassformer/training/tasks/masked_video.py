@@ -120,7 +120,7 @@ class MaskedVideo(Task):
         """Not counted: the encoder reads a part of the tubelets."""
 
     def next_command(self, folder: Path) -> str:
-        return f"glassformer train videomae_motion --init.from {folder}"
+        return f"glassformer train videomae_motion --init.from {folder}/model"
 
 
 def hidden(
