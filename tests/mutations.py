@@ -18,21 +18,27 @@ Patch = pytest.MonkeyPatch
 
 @dataclass(frozen=True)
 class Mutation:
-    """A mistake: its name, how to plant it, and the declared model to look at."""
+    """A mistake: its name, how to plant it, the declared model to look at, and the property that is asked first."""
 
     name: str
     plant: Callable[[Patch], None]
     model: str
+    by: str | None = None
 
 
 MUTATIONS: list[Mutation] = []
 
 
-def mistake(name: str, model: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Declare the function that plants a mistake."""
+def mistake(
+    name: str, model: str, by: str | None = None
+) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Declare the function that plants a mistake.
+
+    `by` names the property that notices it, where others of the model would be asked for seconds before that one.
+    """
 
     def declare(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        MUTATIONS.append(Mutation(name, plant, model))
+        MUTATIONS.append(Mutation(name, plant, model, by))
         return plant
 
     return declare
@@ -92,7 +98,7 @@ def _(patch: Patch) -> None:
     patch.setattr(gpt2, "positions_and_mask", wrong)
 
 
-@mistake("positions start again at 0 after the cache", "llama")
+@mistake("positions start again at 0 after the cache", "llama", by="cache_equals_no_cache")
 def _(patch: Patch) -> None:
     right = language_model.positions_and_mask
     patch.setattr(
@@ -241,7 +247,7 @@ def _(patch: Patch) -> None:
 # -- cache -------------------------------------------------------------------------------------------------------------
 
 
-@mistake("cache advanced twice", "llama")
+@mistake("cache advanced twice", "llama", by="cache_equals_no_cache")
 def _(patch: Patch) -> None:
     def wrong(self: cache.KeyValueCache, t: int) -> None:
         self.length += 2 * t
@@ -250,12 +256,12 @@ def _(patch: Patch) -> None:
     patch.setattr(cache.KeyValueCache, "require", lambda self, t: None)
 
 
-@mistake("cache never advanced", "gpt2")
+@mistake("cache never advanced", "gpt2", by="cache_equals_no_cache")
 def _(patch: Patch) -> None:
     patch.setattr(cache.KeyValueCache, "advance", lambda self, t: None)
 
 
-@mistake("cache written one place too far", "gpt")
+@mistake("cache written one place too far", "gpt", by="cache_equals_no_cache")
 def _(patch: Patch) -> None:
     def wrong(self: cache.LayerCache, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         start = self.owner.length
@@ -268,7 +274,7 @@ def _(patch: Patch) -> None:
     patch.setattr(cache.LayerCache, "append", wrong)
 
 
-@mistake("cache holds keys before their rotation", "llama")
+@mistake("cache holds keys before their rotation", "llama", by="cache_equals_no_cache")
 def _(patch: Patch) -> None:
     right, held = cache.LayerCache.append, {}
 
@@ -280,7 +286,7 @@ def _(patch: Patch) -> None:
     patch.setattr(cache.LayerCache, "append", wrong)
 
 
-@mistake("cache rows reordered in the keys but not in the values", "gpt2")
+@mistake("cache rows reordered in the keys but not in the values", "gpt2", by="cache_truncates_and_reorders")
 def _(patch: Patch) -> None:
     def wrong(self: cache.KeyValueCache, rows: Tensor) -> None:
         for layer in self.layers:

@@ -50,7 +50,7 @@ def _(patch: Patch) -> None:
     )
 
 
-@mistake("with a cache the query's place is counted from 0", "t5")
+@mistake("with a cache the query's place is counted from 0", "t5", by="decoded_with_a_cache_equals_whole")
 def _(patch: Patch) -> None:
     right = position.BucketedBias.forward
     patch.setattr(position.BucketedBias, "forward", lambda self, t, s: right(self, s, s)[:, :, :t])
@@ -101,7 +101,7 @@ def _(patch: Patch) -> None:
     patch.setattr(t5.T5EncoderBlock, "forward", lambda self, *a, **o: right(self, *a, **o | {"mask": Mask()}))
 
 
-@mistake("the target's padding is seen", "t5")
+@mistake("the target's padding is seen", "t5", by="padded_targets_equal_unpadded")
 def _(patch: Patch) -> None:
     right = t5.T5.decode
     patch.setattr(t5.T5, "decode", lambda self, x, c, m=None, dm=None, *, cache=None: right(self, x, c, m, cache=cache))
@@ -122,12 +122,14 @@ def _(patch: Patch) -> None:
 # -- the cache -----------------------------------------------------------------------------------------------------
 
 
-@mistake("keys of the context are computed again at each step", "t5-v1.1")
+@mistake(
+    "keys of the context are computed again at each step", "t5-v1.1", by="cached_context_is_read_and_not_made_again"
+)
 def _(patch: Patch) -> None:
     patch.setattr(cache.LayerCache, "remember", lambda self, context, make: make())
 
 
-@mistake("an old context's keys serve a new one", "umt5")
+@mistake("an old context's keys serve a new one", "umt5", by="cached_context_is_read_and_not_made_again")
 def _(patch: Patch) -> None:
     def wrong(self: cache.LayerCache, context: Tensor, make: Any) -> Any:
         self.context = self.context or (context, *make())
@@ -136,7 +138,7 @@ def _(patch: Patch) -> None:
     patch.setattr(cache.LayerCache, "remember", wrong)
 
 
-@mistake("beams of a source take the sources in turn", "t5")
+@mistake("beams of a source take the sources in turn", "t5", by="targets_that_share_a_source_equal_each_with_its_own")
 def _(patch: Patch) -> None:
     right = attention.rearrange
     patch.setattr(attention, "rearrange", lambda x, how, **n: right(x, how.replace("(r n)", "(n r)"), **n))
@@ -145,7 +147,11 @@ def _(patch: Patch) -> None:
 # -- labels and generation -----------------------------------------------------------------------------------------
 
 
-@mistake("labels shifted behind padding instead of the start token", "t5-v1.1")
+@mistake(
+    "labels shifted behind padding instead of the start token",
+    "t5-v1.1",
+    by="labels_alone_are_shifted_behind_the_start_token",
+)
 def _(patch: Patch) -> None:
     def wrong(self: SequenceToSequenceModel, labels: Tensor) -> Tensor:
         ids = torch.cat([torch.full_like(labels[:, :1], self.config.pad_token_id), labels[:, :-1]], 1)
@@ -154,12 +160,12 @@ def _(patch: Patch) -> None:
     patch.setattr(SequenceToSequenceModel, "shift_right", wrong)
 
 
-@mistake("labels are not shifted", "t5")
+@mistake("labels are not shifted", "t5", by="labels_alone_are_shifted_behind_the_start_token")
 def _(patch: Patch) -> None:
     patch.setattr(SequenceToSequenceModel, "shift_right", lambda self, labels: labels.clamp(min=0))
 
 
-@mistake("generation begins with padding instead of the start token", "t5-v1.1")
+@mistake("generation begins with padding instead of the start token", "t5-v1.1", by="generation_equals_hugging_face")
 def _(patch: Patch) -> None:
     right = SequenceToSequenceModel.prompt
 
@@ -170,13 +176,13 @@ def _(patch: Patch) -> None:
     patch.setattr(SequenceToSequenceModel, "prompt", wrong)
 
 
-@mistake("generation forgets the source's mask", "t5")
+@mistake("generation forgets the source's mask", "t5", by="generation_equals_hugging_face")
 def _(patch: Patch) -> None:
     right = Conditioned.__init__
     patch.setattr(Conditioned, "__init__", lambda self, model, source, present: right(self, model, source, None))
 
 
-@mistake("a target does not end at the config's end token", "t5")
+@mistake("a target does not end at the config's end token", "t5", by="targets_end_as_the_config_says")
 def _(patch: Patch) -> None:
     right = SequenceToSequenceModel.prompt
 
@@ -187,7 +193,7 @@ def _(patch: Patch) -> None:
     patch.setattr(SequenceToSequenceModel, "prompt", wrong)
 
 
-@mistake("beams are worth their sum, whatever the length penalty", "t5")
+@mistake("beams are worth their sum, whatever the length penalty", "t5", by="generation_equals_hugging_face")
 def _(patch: Patch) -> None:
     right = beam.beam_search
 
@@ -197,7 +203,7 @@ def _(patch: Patch) -> None:
     patch.setattr("glassformer.generation.decode.beam_search", wrong)
 
 
-@mistake("the start token counts in the length penalty", "t5-v1.1")
+@mistake("the start token counts in the length penalty", "t5-v1.1", by="generation_equals_hugging_face")
 def _(patch: Patch) -> None:
     right = beam.beam_search
 
@@ -212,7 +218,7 @@ def _(patch: Patch) -> None:
     patch.setattr("glassformer.generation.decode.beam_search", wrong)
 
 
-@mistake("the repetition penalty divides logits below 0 too", "t5")
+@mistake("the repetition penalty divides logits below 0 too", "t5", by="generation_equals_hugging_face")
 def _(patch: Patch) -> None:
     def wrong(self: processors.RepetitionPenalty, ids: Tensor, logits: Tensor) -> Tensor:
         return logits.scatter(1, ids, logits.gather(1, ids) / self.penalty)

@@ -42,7 +42,11 @@ def _(patch: Patch) -> None:
     patch.setattr(TokenTransformer, "embedded", wrong)
 
 
-@mistake("the target's positions begin at 0 again after the cache", "transformer-unscaled")
+@mistake(
+    "the target's positions begin at 0 again after the cache",
+    "transformer-unscaled",
+    by="decoded_with_a_cache_equals_whole",
+)
 def _(patch: Patch) -> None:
     right = TokenTransformer.embedded
     patch.setattr(TokenTransformer, "embedded", lambda self, ids, start=0: right(self, ids))

@@ -13,8 +13,8 @@ from properties import (
     close_gradients,
     gradients,
     has_attention,
-    kernel_choices,
     loss_and_gradients,
+    losses_of,
     steady,
 )
 from torch import Tensor
@@ -137,9 +137,8 @@ def loss_is_the_mean_over_counted_tokens(case: Declared) -> None:
     log_p = model(x).logits.log_softmax(-1)
     counted = targets != -100
     expected = -log_p.gather(-1, targets.clamp(min=0)[..., None])[..., 0][counted].sum() / counted.sum()
-    for choice in [choice for choice in kernel_choices(model) if "cross_entropy" in choice]:
-        name = choice["cross_entropy"]
-        with kernels(model, **choice):
+    for name in losses_of(model):
+        with kernels(model, cross_entropy=name):
             close(model(x, targets=targets).loss, expected, 1e-12, f"{name}: targets")
             close(model(x, labels=labels).loss, expected, 1e-12, f"{name}: labels")
             nothing = model(x, targets=torch.full_like(x, -100)).loss

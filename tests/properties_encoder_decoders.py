@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from declaration import IGNORE, Declared, Inputs
 from properties import (
+    KERNELS,
     LEFT,
     RIGHT,
     Property,
@@ -15,8 +16,8 @@ from properties import (
     close,
     close_gradients,
     has_attention,
-    kernel_choices,
     loss_and_gradients,
+    losses_of,
     run,
 )
 from torch import Tensor
@@ -89,9 +90,9 @@ def targets_that_share_a_source_equal_each_with_its_own(case: Declared) -> None:
     mask, ids = inputs["attention_mask"][:2], inputs["decoder_input_ids"]
     encoded = model.encode(inputs["input_ids"][:2], mask)
     expected = model.decode(ids, encoded.repeat_interleave(3, 0), mask.repeat_interleave(3, 0))
-    for choice in [choice for choice in kernel_choices(model) if "attend" in choice]:
-        with kernels(model, **choice):
-            close(model.decode(ids, encoded, mask), expected, 1e-12, str(choice))
+    for name in KERNELS:
+        with kernels(model, attend=name):
+            close(model.decode(ids, encoded, mask), expected, 1e-12, name)
 
 
 def encoder_output_handed_in_equals_computed(case: Declared) -> None:
@@ -167,12 +168,12 @@ def labels_alone_are_shifted_behind_the_start_token(case: Declared) -> None:
     log_p = model(**source, decoder_input_ids=shifted).logits.log_softmax(-1)
     counted = labels != IGNORE
     expected = -log_p.gather(-1, labels.clamp(min=0)[..., None])[..., 0][counted].mean()
-    for choice in [choice for choice in kernel_choices(model) if "cross_entropy" in choice]:
-        with kernels(model, **choice):
+    for name in losses_of(model):
+        with kernels(model, cross_entropy=name):
             loss, grads = loss_and_gradients(model, source | {"labels": labels})
-            close(loss, expected.detach(), 1e-12, f"{choice}: loss")
+            close(loss, expected.detach(), 1e-12, f"{name}: loss")
             _, others = loss_and_gradients(model, source | {"labels": labels, "decoder_input_ids": shifted})
-            close_gradients(grads, others, 1e-12, str(choice))
+            close_gradients(grads, others, 1e-12, name)
 
 
 def labels_alone_equal_hugging_face(case: Declared) -> None:

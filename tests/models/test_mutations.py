@@ -20,12 +20,18 @@ def noticed(mutation: Mutation, patch: pytest.MonkeyPatch) -> str | None:
     """The name of the first property that fails under the mutation."""
     mutation.plant(patch)
     case = BY_NAME[mutation.model]
-    for property_ in properties_of(case):
+    for property_ in sorted(properties_of(case), key=lambda property_: property_.__name__ != mutation.by):
         try:
             property_(case)
         except AssertionError:  # another exception would be a mutation that does not run, and fails the test
             return property_.__name__
     return None
+
+
+def test_what_is_asked_first_is_there_to_be_asked() -> None:
+    for mutation in MUTATIONS:
+        names = [property_.__name__ for property_ in properties_of(BY_NAME[mutation.model])]
+        assert mutation.by is None or mutation.by in names, mutation.name
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)
