@@ -110,7 +110,7 @@ def test_precision_is_1_for_what_is_there_and_of_each_class_that_is_there() -> N
     there = [Objects(classes=torch.tensor([0, 2]), boxes=torch.tensor([[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9]]))]
     found = [Detections(scores=torch.tensor([0.9, 0.8]), classes=there[0].classes, boxes=there[0].boxes)]
     assert precision(found, there) == pytest.approx({"ap": 1.0, "ap50": 1.0, "ap75": 1.0})
-    of_classes = ap_of_classes(*([vars(one) for one in each] for each in (found, there)), 3, kind="boxes")
+    of_classes = ap_of_classes([vars(one) for one in found], [vars(one) for one in there], 3, kind="boxes")
     assert of_classes == pytest.approx({0: 1, 2: 1})
 
 

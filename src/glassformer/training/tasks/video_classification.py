@@ -67,7 +67,8 @@ class ShownClips(Validation):
     def drawn(self, best: Sequence[str], there: Sequence[str]) -> dict[str, Tensor]:
         """Frames of some of the clips with what they were taken for, mistakes first; and who was taken for whom."""
         right = [said == true for said, true in zip(best, there, strict=True)]
-        chosen = sorted(range(len(right)), key=right.__getitem__)[: SHOWN // 2] + list(range(len(right)))[: SHOWN // 2]
+        mistaken, first = sorted(range(len(right)), key=right.__getitem__), range(len(right))
+        chosen = list(dict.fromkeys([*mistaken[: SHOWN // 2], *first[: SHOWN // 2]]))
         rows = [(best[i] if right[i] else f"{best[i]}, not {there[i]}", self.clips[i].clip) for i in chosen]
         wrong, accuracy = right.count(False), sum(right) / len(right)
         title = f"{wrong:,} mistakes in {len(right):,} clips; some of them, and the first clips"
