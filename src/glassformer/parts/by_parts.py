@@ -1,7 +1,7 @@
 """A batch, a few of its rows at a time: what is made on the way stays in the caches."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, TypeVar, cast
 
 import torch
@@ -27,9 +27,20 @@ def few_at_a_time(forward: Forward) -> Forward:
         parts = min(-(-x.numel() // NUMBERS), len(x)) if _may_part(self, x) else 1
         if parts < 2 or any(listened(part) for part in self.modules()):
             return forward(self, x)
+        _keep_what_is_freed()
         return torch.cat([forward(self, some) for some in x.tensor_split(parts)])
 
     return cast(Forward, parted)
+
+
+@cache
+def _keep_what_is_freed() -> None:
+    """Once: a block of 31 MB, never touched, comes and goes.
+
+    glibc keeps up to twice the largest block that it saw freed (of those below 32 MB) for what is asked for next; else
+    the memory of each few pictures goes back to the system, and comes again as new pages: 24,000 in a pass of Swin-T.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def _may_part(module: nn.Module, x: Tensor) -> bool:
