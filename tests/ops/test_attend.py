@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from glassformer.ops import attend, attend_online, attend_products, attend_window
-from glassformer.ops.attend import ATTEND, auto, flex, online, products, reference, sdpa, windowed
+from glassformer.ops import attend, attend_online, attend_products, attend_tiles, attend_window
+from glassformer.ops.attend import ATTEND, auto, flex, online, products, reference, sdpa, tiled, windowed
 from glassformer.ops.mask import Documents, Mask
 
 FAST = ("products", "sdpa", "online", "windowed", "auto")
@@ -370,8 +370,55 @@ def test_auto_is_products_on_short_sequences_and_sdpa_on_long_ones_and_single_to
     assert same(long, products, dropout=0.1)
     assert same(long, products, score_bias=torch.zeros(1, 1, 512, 512, requires_grad=True))
     assert same(long, sdpa, score_bias=torch.zeros(1, 1, 512, 512))
+    assert same(short, sdpa, torch.float16)
     with torch.no_grad():
-        assert same(long, sdpa, score_bias=torch.zeros(1, 1, 512, 512, requires_grad=True))
+        assert same(short, products)
+        assert same(long, tiled)
+        assert same(long, tiled, mask=Mask.causal() & Mask.window(9))
+        assert same(long, tiled, score_bias=torch.zeros(1, 1, 512, 512, requires_grad=True))
+        assert same(long, sdpa, torch.float64)
+        assert same(one, sdpa)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", MASKS)
+def test_tiled_equals_the_reference(name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attend_tiles, "BLOCK", 4)
+    b, h, _, t, s, _ = shape
+    if t > s and name not in UNORDERED:
+        pytest.skip("queries are the last of the keys under an order")
+    for sizes, tile in product(BIASES, (100, 1000)):  # bytes: a query or two of one head; some heads, or all of a row
+        monkeypatch.setattr(attend_tiles, "TILE", tile)
+        bias, (q, k, v) = bias_of(sizes, shape), inputs(shape)
+        options: Any = {"mask": MASKS[name](b, h, t, s), "score_bias": bias, "scale": 0.3, "dropout": 0.0}
+        with torch.no_grad():
+            close(tiled(q, k, v, **options)[0], reference(q, k, v, **options)[0], 1e-13)
+        with pytest.raises(ValueError, match="no gradients"):
+            tiled(q, k, v, **options)
+
+
+def test_auto_without_gradients_is_as_exact_as_sdpa_in_bfloat16_too() -> None:
+    q, k, v = (x.detach() for x in inputs((1, 2, 2, 700, 700, 16), torch.bfloat16))
+    options: Any = {"mask": Mask.causal(), "score_bias": None, "scale": 1.0, "dropout": 0.0}  # scores of 10 and more
+    expected = reference(q.double(), k.double(), v.double(), **options)[0]
+    ours, theirs = ((kernel(q, k, v, **options)[0].double() - expected).norm() for kernel in (auto, sdpa))
+    assert ours <= theirs
+    assert auto(q, k, v, **options)[0].dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("mask", "most"),
+    [(Mask(), 1024 * 1024), (Mask.causal(), 1024 * 1024), (Mask.causal() & Mask.window(64), 6 * 128 * (128 + 63))],
+    ids=("everything", "causal", "window"),
+)
+def test_tiled_forms_one_tile_at_a_time(mask: Mask, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attend_tiles, "TILE", 4 * 1024 * 1024)  # one head of 1024 × 1024 in float32
+    options: Any = {"mask": mask, "score_bias": None, "scale": 0.3, "dropout": 0.0}
+    q, k, v = (x.detach() for x in inputs((2, 3, 3, 1024, 1024, 4), torch.float32))
+    with Largest() as largest:
+        out = tiled(q, k, v, **options)[0]
+    assert largest.numel <= most
+    close(out, reference(q, k, v, **options)[0], 1e-5)
 
 
 def test_torch_func_sees_through_the_default_kernel() -> None:

@@ -7,6 +7,7 @@ A query that sees no key has weights 0 and output 0, with gradients 0, in every 
 
     reference   the equation, weights returned; in float32 at least
     products    two batched products and a softmax, the weights kept for the backward pass
+    tiled       the same for a tile of scores at a time, without gradients
     sdpa        PyTorch's fused kernel
     online      tile by tile, the weights never formed: FlashAttention written plainly; in float32 at least
     windowed    a block of queries at a time against the keys that its window reaches, each block by `sdpa`
@@ -27,8 +28,12 @@ from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.attend_online import online
 from glassformer.ops.attend_products import products
 from glassformer.ops.attend_sdpa import sdpa
+from glassformer.ops.attend_tiles import tiled
 from glassformer.ops.attend_window import BLOCK, windowed
+from glassformer.ops.linear_onednn import asks_for_gradients, traced
 from glassformer.ops.mask import Mask, Window
+
+QUICK = (torch.float32, torch.bfloat16)  # what a CPU multiplies fast
 
 
 class AttendKernel(Protocol):
@@ -91,22 +96,26 @@ def auto(
     scale: float,
     dropout: float,
 ) -> tuple[Float[Tensor, "b h t k"], None]:
-    """`products` on a CPU where the weights of one head take 512 KB at most, `sdpa` elsewhere and for a single query.
+    """On a CPU `products` where the weights of one head take 512 KB at most, else `tiled` without gradients.
 
-    `windowed` on a CPU where more than that would be formed, or one query asks, and a block of queries reaches half of
-    the keys at most.
+    `windowed` on a CPU, with gradients or for one query, where more than that would be formed and a block of queries
+    reaches half of the keys at most. `sdpa` elsewhere, for a single query, and what the former do slowly: float64
+    without gradients, float16, graphs that are compiled.
 
-    Longer sequences go to `products` too where `sdpa` on a CPU would form the weights itself, and slower: with dropout,
-    and for the gradient of a bias. The choice depends on nothing but the arguments. Measured forward and backward on
-    one thread of an AVX-512 CPU with oneDNN's products, time of `products` over time of `sdpa`, the kernel alone: in
-    float32 0.6 at 128 and at 256 tokens, 0.85 at 512, 1.1 at 1024; in bfloat16 0.2, 0.3, 0.4 and 0.9; with dropout 0.4
-    to 0.7 at every length.
+    With gradients, longer sequences go to `products` too where `sdpa` on a CPU would form the weights itself, and
+    slower: with dropout, and for the gradient of a bias. The choice depends on nothing but the arguments.
+
+    Measured on an AVX-512 CPU with oneDNN's products, the kernel alone, over the time of `sdpa`. Forward and backward,
+    `products`: in float32 0.6 at 128 and at 256 tokens, 0.85 at 512, 1.1 at 1024; in bfloat16 0.2, 0.3, 0.4 and 0.9;
+    with dropout 0.4 to 0.7 at every length. Forward, `tiled`: 0.6, and 0.65 under a causal mask.
     """
     t, s = q.shape[2], k.shape[2]
     forms_weights = dropout > 0 or (score_bias is not None and score_bias.requires_grad and torch.is_grad_enabled())
-    small = t > 1 and t * s * q.element_size() <= 512 * 1024
+    small = t > 1 and q.dtype != torch.float16 and t * s * q.element_size() <= 512 * 1024
     if q.device.type != "cpu":
         kernel = sdpa
+    elif t > 1 and q.dtype in QUICK and not traced() and not asks_for_gradients(q, k, v, score_bias):
+        kernel = products if small else tiled
     elif not small and _is_narrow(mask, t, s):
         kernel = windowed
     else:
@@ -123,5 +132,5 @@ def _is_narrow(mask: Mask, t: int, s: int) -> bool:
 
 ATTEND: dict[str, AttendKernel] = {
     "auto": auto, "reference": reference, "products": products, "sdpa": sdpa, "online": online,
-    "windowed": windowed, "flex": flex,
+    "windowed": windowed, "tiled": tiled, "flex": flex,
 }  # fmt: skip
