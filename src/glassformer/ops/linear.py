@@ -22,6 +22,7 @@ from torch import Tensor
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.ops import machine
 from glassformer.ops.linear_onednn import (
+    POINTWISE,
     Biases,
     OneDNN,
     Weights,
@@ -90,6 +91,9 @@ class Measured:
     ) -> Float[Tensor, "*rows o"]:
         if traced():
             return F.linear(x, weight, bias)
+        y = self._onednn.again(x, (weight,), bias)
+        if y is not None:
+            return y
         dtype = working_dtype(x, weight)
         if dtype is None:
             return F.linear(x, weight, bias)
@@ -105,20 +109,31 @@ class Measured:
         self, x: Float[Tensor, "*rows i"], weights: Weights, biases: Biases
     ) -> tuple[Float[Tensor, "*rows _"], ...]:
         """Several products of one x: as one with gradients, and without them where oneDNN is faster."""
-        dtype = None if traced() else working_dtype(x, *weights)
+        if traced():
+            return tuple(self(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        bias = stacked(biases, weights)
+        y = self._onednn.again(x, weights, bias)
+        if y is not None:
+            return split(y, weights)
+        dtype = working_dtype(x, *weights)
         if dtype is not None:
             if asks_for_gradients(x, *weights, *biases):
-                return split(self(x, torch.cat(list(weights)), stacked(biases, weights)), weights)
+                return split(self(x, torch.cat(list(weights)), bias), weights)
             work = x.numel() * sum(weight.shape[0] for weight in weights)
             if work >= machine.onednn_pays_from(dtype, machine.case_of(x.numel() // weights[0].shape[-1])):
-                return split(self._onednn.infer(x, weights, stacked(biases, weights), dtype), weights)
+                return split(self._onednn.infer(x, weights, bias, dtype), weights)
         return tuple(self(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     def activated(
         self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None, name: str
     ) -> Float[Tensor, "*rows o"] | None:
         """The product with an activation, where oneDNN is faster and applies it on the way; else None."""
-        dtype = None if traced() else working_dtype(x, weight)
+        if traced():
+            return None
+        y = self._onednn.again(x, (weight,), bias, POINTWISE[name]) if name in POINTWISE else None
+        if y is not None:
+            return y
+        dtype = working_dtype(x, weight)
         if dtype is None:
             return None
         case = machine.case_of(x.numel() // weight.shape[-1])

@@ -8,7 +8,7 @@ operator would first copy a transpose, by torch.mm under the switch of `ops/line
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,17 @@ def missing() -> str | None:
     return None if right else f"torch.ops.mkldnn._linear_pointwise of PyTorch {torch.__version__} gave a wrong product"
 
 
+class Last(NamedTuple):
+    """What the last call without gradients was about, beside its weights."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    pointwise: tuple[str, str]
+
+
+PLAINLY = ("none", "")
+
+
 class OneDNN:
     """y = x Wᵀ + b in float32 or bfloat16 on the CPU.
 
@@ -65,6 +76,7 @@ class OneDNN:
 
     def __init__(self) -> None:
         self._packed = Packed(pack)
+        self._last: Last | None = None
 
     def __call__(
         self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
@@ -109,18 +121,42 @@ class OneDNN:
         weights: Sequence[Tensor],
         bias: Tensor | None,
         dtype: torch.dtype,
-        pointwise: tuple[str, str] = ("none", ""),
+        pointwise: tuple[str, str] = PLAINLY,
     ) -> Tensor:
         """The product in `dtype`, by the packed rows of all the weights, without gradients."""
         if x.dtype is not dtype:
             x = x.to(dtype)
         if bias is not None and bias.dtype is not dtype:
             bias = bias.to(dtype)
+        self._last = Last(x.shape, dtype, pointwise)
         try:
             return _product(x, self._packed(dtype, *weights), bias, pointwise[0], [], pointwise[1])
         except RuntimeError:
             F.linear(x, torch.cat(list(weights)).to(dtype), bias)  # where the shapes do not fit, its message says how
             raise
+
+    def again(
+        self, x: Tensor, weights: Sequence[Tensor], bias: Tensor | None, pointwise: tuple[str, str] = PLAINLY
+    ) -> Tensor | None:
+        """The product, where all but the numbers is as at the last call; else None. Not for traced code.
+
+        So it is at each step of decoding, where a look at everything takes as long as a small product.
+        """
+        last = self._last
+        if (
+            last is None
+            or x.shape != last.shape
+            or x.dtype is not last.dtype
+            or pointwise is not last.pointwise
+            or not torch.is_inference_mode_enabled()
+            or torch.is_autocast_enabled("cpu")
+            or type(x) not in PLAIN
+            or not x.is_cpu
+            or (bias is not None and bias.dtype is not last.dtype)
+        ):
+            return None
+        packed = self._packed.held(last.dtype, weights)
+        return None if packed is None else _product(x, packed, bias, pointwise[0], [], pointwise[1])
 
     def forget(self) -> None:
         """Drop the packed copy; the next call packs anew."""

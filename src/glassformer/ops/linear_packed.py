@@ -2,7 +2,7 @@
 
 import ctypes
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,19 +29,23 @@ class Packed:
         self._held: tuple[torch.dtype, list[Key], Any] | None = None
 
     def __call__(self, dtype: torch.dtype, *weights: Tensor) -> Any:
+        packed = self.held(dtype, weights)
+        return self._renew(dtype, weights) if packed is None else packed
+
+    def held(self, dtype: torch.dtype, weights: Sequence[Tensor]) -> Any:
+        """What is held of these weights; None where they are others or have changed."""
         held = self._held
-        if held is not None and held[0] is dtype and len(held[1]) == len(weights):
-            for weight, (seen, version, address, now, start) in zip(weights, held[1], strict=True):
-                if (
-                    seen() is not weight
-                    or weight._version != version
-                    or weight.data_ptr() != address
-                    or now.raw != start  # memory that the weight owns: it is still at its address
-                ):
-                    break
-            else:
-                return held[2]
-        return self._renew(dtype, weights)
+        if held is None or held[0] is not dtype or len(held[1]) != len(weights):
+            return None
+        for weight, (seen, version, address, now, start) in zip(weights, held[1], strict=True):
+            if (
+                seen() is not weight
+                or weight._version != version
+                or weight.data_ptr() != address
+                or now.raw != start  # memory that the weight owns: it is still at its address
+            ):
+                return None
+        return held[2]
 
     def _renew(self, dtype: torch.dtype, weights: tuple[Tensor, ...]) -> Any:
         self._held = None  # the old copy goes before the new one comes

@@ -299,9 +299,11 @@ class Mask:
 
     def apart(self, t: int, s: int) -> tuple[tuple[int, ...], "Mask"] | None:
         """The lengths of the documents that the places fall into, and the mask within each; None where not known."""
+        if t != s:
+            return None
         packed = [term for term in self.terms if isinstance(term, Documents) and term.lengths is not None]
         rest = [term for term in self.terms if term not in packed]
-        if len(packed) != 1 or t != s or not all(term.by_distance for term in rest):
+        if len(packed) != 1 or not all(term.by_distance for term in rest):
             return None
         assert packed[0].lengths is not None
         return packed[0].lengths, self.keep("within", lambda: Mask(tuple(rest)))

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.ops.attend import AttendKernel, auto
+from glassformer.ops.linear_onednn import traced
 from glassformer.ops.mask import Mask
 from glassformer.parts.cache import LayerCache
 from glassformer.parts.linear import Linear, together
@@ -88,13 +90,20 @@ class Attention(nn.Module):
             q, k, v = self.query_norm(self._split(q)), self.key_norm(self._split(k)), self._split(v)
             if rotate is not None:
                 q, k = rotate(q), rotate(k)
+            dtype = q.dtype
             if cache is not None:
+                if q.shape[1:3] == (k.shape[1], 1) and _is_widened(q):
+                    q, k, v = q.float(), k.float(), v.float()
                 k, v = cache.append(k, v)
         else:
             q = self.query_norm(self._split(self.query(query)))
-            q = q if rotate is None else rotate(q)
-            make = partial(self._context, key, value, rotate)
+            q, dtype = q if rotate is None else rotate(q), q.dtype
+            if cache is not None and q.shape[2] == 1 and _is_widened(q):
+                q = q.float()
+            make = partial(self._context, key, value, rotate, q.dtype)
             k, v = make() if cache is None else cache.remember(key, make)
+            if k.dtype is not q.dtype:  # kept when there were more queries than one
+                k, v = k.to(q.dtype), v.to(q.dtype)
         shared = 1 if key is None else query.shape[0] // key.shape[0]
         if shared > 1:
             _check_shared(mask, score_bias, q.shape[0], k.shape[0])
@@ -106,19 +115,30 @@ class Attention(nn.Module):
             weights = None if weights is None else rearrange(weights, "r h (n t) s -> (r n) h t s", n=shared)
         if weights is not None:
             self.weights(weights)
+        out = out if out.dtype is dtype else out.to(dtype)
         return self.output(out.transpose(1, 2).flatten(-2))
 
-    def _context(self, key: Tensor, value: Tensor | None, rotate: Callable[[Tensor], Tensor] | None) -> Any:
+    def _context(
+        self, key: Tensor, value: Tensor | None, rotate: Callable[[Tensor], Tensor] | None, dtype: torch.dtype
+    ) -> Any:
         """The keys and values (r, g, s, k) of what is attended to."""
         if value is None:
             k, v = together((self.key, self.value), key)
         else:
             k, v = self.key(key), self.value(value)
         k = self.key_norm(self._split(k))
-        return (k if rotate is None else rotate(k)), self._split(v)
+        return (k if rotate is None else rotate(k)).to(dtype), self._split(v).to(dtype)
 
     def _split(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t k"]:
         return x.view(*x.shape[:-1], -1, self.head_dim).transpose(1, 2)
+
+
+def _is_widened(q: Tensor) -> bool:
+    """Whether one token's attention computes in float32 (see `ops/attend_sdpa.py`).
+
+    A cache that is given float32 keeps float32: else all that it holds would be converted again at each step.
+    """
+    return q.dtype.itemsize == 2 and q.is_cpu and not traced() and not torch.is_autocast_enabled("cpu")
 
 
 def _check_shared(mask: Mask, score_bias: Tensor | None, rows: int, contexts: int) -> None:

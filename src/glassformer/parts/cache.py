@@ -23,23 +23,32 @@ class LayerCache:
     ) -> tuple[Float[Tensor, "b g s k"], Float[Tensor, "b g s w"]]:
         """Write `k` and `v` behind what is held; return it, the new included. The length stays as it is.
 
-        Gradients flow to the new ones; what was held is constant. Raises ValueError where they do not fit.
+        What comes in a wider dtype than is held is kept in the wider one, all of it. Gradients flow to the new ones; what was held is constant. Raises ValueError where they do not fit.
         """
         b, g, t, width = k.shape
         if (b, g, width) != (*self.key.shape[:2], self.key.shape[3]):
             raise ValueError(f"keys of shape {tuple(k.shape)} do not fit a cache of {tuple(self.key.shape)}")
         self.owner.require(t)
+        if k.dtype is not self.key.dtype:
+            return self._of_other_dtype(k, v)
         start = self.owner.length - self.owner.first
         end, seen = start + t, start - self.owner.held
         if end > self.key.shape[2]:
             return self._roll_on(self.key, k, seen, start), self._roll_on(self.value, v, seen, start)
-        with torch.no_grad():
-            self.key[:, :, start:end] = k
-            self.value[:, :, start:end] = v
-        if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
+        learns = torch.is_grad_enabled() and (k.requires_grad or v.requires_grad)
+        self.key[:, :, start:end] = k.detach() if learns else k
+        self.value[:, :, start:end] = v.detach() if learns else v
+        if learns:
             held = self.key[:, :, seen:start], self.value[:, :, seen:start]
             return torch.cat([held[0], k], dim=2), torch.cat([held[1], v], dim=2)
         return self.key[:, :, seen:end], self.value[:, :, seen:end]
+
+    def _of_other_dtype(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """`append` of what has another dtype than the stores: the wider of the two is kept, that of `k` given back."""
+        wide = torch.promote_types(k.dtype, self.key.dtype)
+        self.key, self.value = self.key.to(wide), self.value.to(wide)
+        keys, values = self.append(k.to(wide), v.to(wide))
+        return keys.to(k.dtype), values.to(v.dtype)
 
     def _roll_on(self, held: Tensor, new: Tensor, seen: int, start: int) -> Tensor:
         """Begin the store anew with the last of what is held and new; `advance` does the owner's part."""
