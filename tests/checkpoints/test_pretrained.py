@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy import Toy, ToyConfig, change_config, change_weights, their_folder, toy
 
 from glassformer.checkpoints.files import TensorFile
-from glassformer.checkpoints.pretrained import Pretrained, load_folder
+from glassformer.checkpoints.pretrained import Pretrained, is_finite, load_folder
 from glassformer.checkpoints.skeleton import skeleton
 from glassformer.foundation.atomic import MARK
 
@@ -157,6 +157,18 @@ def test_not_finite_weights_can_be_asked_for(tmp_path):
     change_weights(folder, toy__h__0__proj__bias=torch.tensor([0, torch.nan, 0, torch.inf]))
     bias = Toy.from_pretrained(folder, allow_nonfinite=True).blocks[0].output.bias
     assert bias.isnan().tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_one_value_among_many_that_is_not_finite_is_found_and_large_ones_are_not_taken_for_it(dtype):
+    most = torch.finfo(dtype).max
+    assert is_finite(torch.full((300, 7), most, dtype=dtype)), "their sum overflows"
+    for wrong in ([torch.nan], [torch.inf], [-torch.inf], [torch.inf, -torch.inf]):
+        for place in (0, 1031, 2098):
+            values = torch.full((2100,), most, dtype=dtype)
+            values[place : place + len(wrong)] = torch.tensor(wrong, dtype=dtype)
+            assert not is_finite(values)
+            assert not is_finite(values.clamp(-1, 1).where(values.abs() <= most, values))
 
 
 def test_a_cast_that_overflows_is_refused(tmp_path):

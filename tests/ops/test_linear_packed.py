@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassformer.ops import machine
@@ -57,6 +58,47 @@ def test_a_changed_weight_is_never_served_from_the_old_copy(name: str, change: s
     after, fresh = layer(x), linear_kernel(name)(x, layer.weight, layer.bias)
     assert torch.equal(after, fresh)
     assert change == "dtype and back" or not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_step_of_decoding_that_repeats_the_last_sees_a_changed_weight(change: str) -> None:
+    layer, x = Linear(32, 16, kernel=linear_kernel("measured")), drawn(1, 1, 32)
+
+    def step() -> Tensor:
+        with torch.inference_mode():
+            return layer(x)
+
+    before = step()
+    assert torch.equal(step(), before)
+    with torch.no_grad():
+        CHANGES[change](layer)
+        fresh = linear_kernel("measured")(x, layer.weight, layer.bias)
+    for _ in range(2):
+        assert torch.equal(step(), fresh)
+
+
+def test_a_step_that_differs_from_the_last_in_more_than_numbers_is_no_repetition() -> None:
+    kernel, weight, other, bias = linear_kernel("measured"), drawn(16, 32), drawn(16, 32), drawn(16)
+    x, rows = drawn(1, 32), drawn(3, 32)
+    calls = [
+        lambda: kernel(x, weight, None),
+        lambda: kernel(x, weight, bias),
+        lambda: kernel(rows, weight, bias),
+        lambda: kernel(x.bfloat16(), weight.bfloat16(), bias.bfloat16()),
+        lambda: kernel.together(x, [weight, other], [None, bias])[1],
+        lambda: kernel(x, other, None),
+        lambda: kernel.activated(x, other, None, "relu"),  # pyright: ignore
+        lambda: kernel.activated(x, other, None, "gelu"),  # pyright: ignore
+    ]
+    truth = [
+        F.linear(x, weight), F.linear(x, weight, bias), F.linear(rows, weight, bias),
+        F.linear(x.bfloat16(), weight.bfloat16(), bias.bfloat16()), F.linear(x, other, bias), F.linear(x, other),
+        F.linear(x, other).relu(), F.gelu(F.linear(x, other)),
+    ]  # fmt: skip
+    with torch.inference_mode():
+        for call, right in zip(calls * 2, truth * 2, strict=True):
+            for _ in range(2):
+                torch.testing.assert_close(call(), right, atol=1e-5 if right.dtype is torch.float32 else 0.1, rtol=1e-5)
 
 
 def test_the_packed_copy_is_made_once_while_the_weight_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The attention layer: its wiring against the equation, its choices at the call, its refusals."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -107,6 +108,28 @@ def test_decoding_in_any_chunks_with_a_cache_equals_the_whole(chunks: list[int])
             parts.append(attention(part, mask=Mask.causal(), rotate=rotary(positions), cache=cache.layers[0]))
             cache.advance(part.shape[1])
     close(torch.cat(parts, dim=1), whole)
+
+
+@pytest.mark.parametrize("chunks", [[1] * T, [4, 1, 1], [1, 5]])
+@pytest.mark.parametrize("groups", [2, H])
+def test_decoding_in_halves_is_near_the_truth_and_keeps_what_one_token_attends_to_in_float32(
+    chunks: list[int], groups: int
+) -> None:
+    exact, x, context = layer(num_kv_heads=groups), some(B, T, D).bfloat16(), some(B, 5, D).bfloat16()
+    exact.bfloat16().double()
+    attention = copy.deepcopy(exact).bfloat16()
+    cache = KeyValueCache(1, B, groups, T, D // H, dtype=torch.bfloat16, device="cpu")
+    parts: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad():
+        truth = exact(x.double(), mask=Mask.causal()), exact(x.double(), context.double())
+        for part in x.split(chunks, dim=1):
+            own = attention(part, mask=Mask.causal(), cache=cache.layers[0])
+            parts.append((own, attention(part, context, cache=cache.layers[0])))
+            cache.advance(part.shape[1])
+    for found, right in zip(zip(*parts, strict=True), truth, strict=True):
+        assert {each.dtype for each in found} == {torch.bfloat16}
+        assert (torch.cat(found, 1) - right).norm() <= 0.02 * right.norm()
+    assert cache.layers[0].key.dtype == (torch.float32 if groups == H else torch.bfloat16)
 
 
 def test_dropout_acts_in_training_only() -> None:

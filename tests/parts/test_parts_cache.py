@@ -126,3 +126,16 @@ def test_gradients_reach_a_context_that_is_made_and_not_one_that_is_kept() -> No
     k, v = (x.requires_grad_() for x in some(5, rows=1))
     assert layer.remember(context, lambda: (k, v))[0].requires_grad
     assert not any(x.requires_grad for x in layer.remember(context, lambda: (k, v)))
+
+
+def test_of_two_dtypes_the_wider_is_kept_and_nothing_is_lost() -> None:
+    cache = KeyValueCache(1, B, G, 8, K, dtype=torch.bfloat16, device="cpu")
+    layer, parts = cache.layers[0], [some(3), some(1), some(2)]
+    parts = [tuple(x.bfloat16() for x in parts[0]), parts[1], tuple(x.bfloat16() for x in parts[2])]
+    for i, (k, v) in enumerate(parts):
+        keys, values = layer.append(k, v)
+        cache.advance(k.shape[2])
+        assert keys.dtype == values.dtype == k.dtype
+        assert torch.equal(keys, torch.cat([part[0].float() for part in parts[: i + 1]], 2).to(k.dtype))
+        assert torch.equal(values, torch.cat([part[1].float() for part in parts[: i + 1]], 2).to(k.dtype))
+    assert layer.key.dtype == layer.value.dtype == torch.float32

@@ -23,7 +23,8 @@ class LayerCache:
     ) -> tuple[Float[Tensor, "b g s k"], Float[Tensor, "b g s w"]]:
         """Write `k` and `v` behind what is held; return it, the new included. The length stays as it is.
 
-        What comes in a wider dtype than is held is kept in the wider one, all of it. Gradients flow to the new ones; what was held is constant. Raises ValueError where they do not fit.
+        Of two dtypes, of what comes and what is held, the wider one is kept. Gradients flow to the new ones; what was
+        held is constant. Raises ValueError where they do not fit.
         """
         b, g, t, width = k.shape
         if (b, g, width) != (*self.key.shape[:2], self.key.shape[3]):
