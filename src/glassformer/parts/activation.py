@@ -44,10 +44,11 @@ class _GELUTanh(Function):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         u = torch.addcmul(wide.new_tensor(_C), wide, wide, value=_C * 0.044715).mul_(wide)
         sigmoid = u.sigmoid()
-        y = wide * sigmoid
         third = u.sub_(wide, alpha=2 * _C / 3)  # x u' / 3
-        slope = sigmoid.addcmul_(sigmoid, third.addcmul_(third, sigmoid, value=-1), value=3)
+        third.addcmul_(third, sigmoid, value=-1)
+        slope = torch.addcmul(sigmoid, sigmoid, third, value=3, out=third)
         ctx.save_for_backward(slope.to(x.dtype))
+        y = sigmoid.mul_(wide)
         return y.to(x.dtype)
 
     @staticmethod
