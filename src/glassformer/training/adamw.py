@@ -27,7 +27,7 @@ class AdamW(torch.optim.AdamW):
         """All gradients, to be measured or scaled in place. Those of bundled parameters are from here on in one."""
         for number, group in enumerate(self.param_groups):
             bundle = self.bundles.get(number)
-            if bundle is not None and bundle.gradient is None and not bundle.is_whole(self.state):
+            if bundle is not None and bundle.gradient is None and not bundle.is_whole():
                 bundle.dissolve(self.state)
                 del self.bundles[number]
             if number not in self.bundles and len(chosen := self._alike(group["params"])) > 1:
@@ -89,13 +89,10 @@ class Bundle:
             state[parameter].update(held)
         self.addresses = [p.data_ptr() for p in parameters]
 
-    def is_whole(self, state: Mapping[Tensor, dict[str, Tensor]]) -> bool:
+    def is_whole(self) -> bool:
         """Whether all have a gradient and are where they were laid."""
-        return (
-            state[self.parameters[0]]["exp_avg"].data_ptr() == self.average.data_ptr()
-            and all(p.grad is not None for p in self.parameters)
-            and [p.data_ptr() for p in self.parameters] == self.addresses
-        )
+        here = [p.data_ptr() for p in self.parameters] == self.addresses
+        return here and all(p.grad is not None for p in self.parameters)
 
     def gather(self) -> Tensor:
         """The gradients as one tensor; the parameters' own are let go."""
@@ -126,6 +123,7 @@ class Bundle:
             state[parameter]["step"] = self.steps.clone()
 
 
-def _is_plain(parameter: nn.Parameter) -> bool:
-    """Whether it can be a part of a larger tensor: a matrix that is spread over processes, say, cannot."""
-    return type(parameter) is nn.Parameter and parameter.is_cpu and parameter.is_contiguous()
+def _is_small(parameter: nn.Parameter) -> bool:
+    """Small, and plain: a matrix that is spread over processes, say, cannot be a part of a larger tensor."""
+    plain = type(parameter) is nn.Parameter and parameter.is_cpu and parameter.is_contiguous()
+    return plain and parameter.numel() <= SMALL
