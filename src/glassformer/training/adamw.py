@@ -60,9 +60,7 @@ class AdamW(torch.optim.AdamW):
     def _alike(self, parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
         """The small ones that have a gradient and have taken the most steps: a rule that looks at nothing else, so
         that a run that is taken up bundles what it would have bundled."""
-        found = [
-            p for p in parameters if p.grad is not None and p.numel() <= SMALL and _is_plain(p) and p in self.state
-        ]
+        found = [p for p in parameters if p.grad is not None and p in self.state and _is_small(p)]
         steps = {p: self.state[p]["step"].item() for p in found}
         most = max(steps.values(), default=0)
         found = [p for p in found if steps[p] == most]
