@@ -30,6 +30,8 @@ class Convert:
     """write into a folder that holds something already"""
     onnx: bool = False
     """write ONNX files beside the weights, for ONNX Runtime and others"""
+    onnx_size: tuple[int, int] | None = None
+    """rows and columns of the pictures that they read; the config's if not given, any where it names none"""
 
 
 def run(options: Convert, _: list[str]) -> None:
@@ -44,11 +46,13 @@ def run(options: Convert, _: list[str]) -> None:
         raise FileExistsError(f"{target} holds something already; give an empty folder, or --overwrite")
     if not options.max_shard_gb > 0:
         raise ValueError(f"--max-shard-gb is {options.max_shard_gb}; expected more than 0")
-    if options.onnx:
-        from glassformer.export.onnx import require_onnx
-
-        require_onnx()  # before anything is written
+    if options.onnx_size is not None and not options.onnx:
+        raise ValueError(f"--onnx-size {' '.join(map(str, options.onnx_size))} is of ONNX files; give --onnx too")
     opened = open_model(options.source, dtype=options.dtype, device="cpu")
+    if options.onnx:
+        from glassformer.export.onnx import exported_programs
+
+        exported_programs(opened.model, options.onnx_size)  # refuses, if it must, before anything is written
     if target.exists() and target.samefile(opened.folder):
         raise ValueError(f"{target} is the source itself; give another folder")
     tokenizer = tokenizer_of(opened)
@@ -65,19 +69,20 @@ def run(options: Convert, _: list[str]) -> None:
     print(f"{target}: {type(opened.model).__name__}, {opened.model.num_parameters:,} parameters, "
           f"{str(weight.dtype).removeprefix('torch.')}, {named}")  # fmt: skip
     if options.onnx:
-        write_onnx(opened.model, target)
+        write_onnx(opened.model, target, options.onnx_size)
 
 
-def write_onnx(model: Any, target: Path) -> None:
+def write_onnx(model: Any, target: Path, size: tuple[int, int] | None) -> None:
     """Export the model, and say how near ONNX Runtime comes to it."""
     from importlib.util import find_spec
 
     from glassformer.export import export_onnx, onnx_difference
 
-    for path in export_onnx(model, target):
+    for path in export_onnx(model, target, picture_size=size):
         print(f"{path}: {path.stat().st_size:,} bytes")
     if find_spec("onnxruntime") is not None:
-        print(f"ONNX Runtime's outputs differ from ours by {onnx_difference(model, target):.0e} of the largest value")
+        difference = onnx_difference(model, target, picture_size=size)
+        print(f"ONNX Runtime's outputs differ from ours by {difference:.0e} of the largest value")
 
 
 def tokenizer_of(opened: "Opened") -> "Tokenizer | None":

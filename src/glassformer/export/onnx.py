@@ -6,7 +6,11 @@ An encoder-decoder is three: the source is read once; then a first token, which 
 source; then one after another.
 
     encoder           model.onnx    input_ids, attention_mask [, token_type_ids] (b, t) -> last_hidden_state, or logits
-    image encoder     model.onnx    pixel_values (b, c, y, x) of the config's size -> last_hidden_state, or logits
+    image encoder     model.onnx    pixel_values (b, c, y, x) -> last_hidden_state, or logits
+    clip encoder      model.onnx    pixel_values (b, t, c, y, x) -> last_hidden_state, or logits
+    detector          model.onnx    pixel_values, pixel_mask (b, y, x) -> logits, pred_boxes, last_hidden_state
+    set of masks      model.onnx    pixel_values -> class_queries_logits, masks_queries_logits,
+                                    transformer_decoder_last_hidden_state
     decoder           model.onnx    input_ids (b, t), attention_mask (b, p + t), past_key_values.N.{key,value}
                                     (b, g, p, k) -> logits (b, t, v), present.N.{key,value} (b, g, p + t, k)
     encoder-decoder   encoder_model.onnx            input_ids, attention_mask (b, s) -> last_hidden_state (b, s, d)
@@ -16,7 +20,8 @@ source; then one after another.
                                                     past_key_values.N.{decoder,encoder}.{key,value}
                                                     -> logits, present.N.decoder.{key,value}
 
-These sizes are dynamic: any batch, any length.
+These sizes are dynamic: any batch, any length. Pictures are of any size where the config names none, as SegFormer's, a
+ResNet's and a detector's; elsewhere they are of the size that it names, or of another that is asked for.
 """
 
 import logging
@@ -39,24 +44,21 @@ OPSET = 20
 LARGE = 1_500_000_000  # bytes of weights; a file of more than 2 GB is not valid, so they lie beside it
 
 
-def export_onnx(model: nn.Module, folder: str | os.PathLike[str]) -> list[Path]:
+def export_onnx(
+    model: nn.Module, folder: str | os.PathLike[str], *, picture_size: tuple[int, int] | None = None
+) -> list[Path]:
     """Write the model's ONNX files into a folder; returns their paths.
 
     Args:
         model: any of this library's, in float32 or float16, on the CPU; dropout is left out.
         folder: made if it is not there; its other files stay, an error leaves it as it was.
+        picture_size: rows and columns of the pictures that the program will read; None: the config's, or any.
 
     Raises:
-        ImportError: onnx and onnxscript are not installed. ValueError: the model is of a kind that is not exported, or
-        is in bfloat16, which ONNX Runtime's CPU kernels do not multiply.
+        ImportError: onnx and onnxscript are not installed. ValueError: the model is of a kind that is not exported, is
+        in bfloat16, which ONNX Runtime's CPU kernels do not multiply, or cannot read pictures of this size.
     """
-    require_onnx()
-    weight = next(model.parameters())
-    if weight.dtype not in (torch.float32, torch.float16):
-        raise ValueError(
-            f"the model is in {weight.dtype}; ONNX Runtime computes in float32 or float16: convert it first"
-        )
-    parts = programs(model)
+    parts = exported_programs(model, picture_size)
     folder = Path(folder).expanduser()
     with atomic_update(folder, last=parts[-1].file) as beside, plain(model):
         for part in parts:
@@ -64,7 +66,9 @@ def export_onnx(model: nn.Module, folder: str | os.PathLike[str]) -> list[Path]:
     return [folder / part.file for part in parts]
 
 
-def onnx_difference(model: nn.Module, folder: str | os.PathLike[str]) -> float:
+def onnx_difference(
+    model: nn.Module, folder: str | os.PathLike[str], *, picture_size: tuple[int, int] | None = None
+) -> float:
     """How far ONNX Runtime's outputs from the model's files lie from the model's own, in units of their largest value.
 
     Each program is run on the example that it was exported with. Raises ImportError where onnxruntime is not installed.
@@ -75,7 +79,7 @@ def onnx_difference(model: nn.Module, folder: str | os.PathLike[str]) -> float:
         raise ImportError("running ONNX files needs onnxruntime: pip install 'glassformer[onnx]'") from error
     largest = 0.0
     with plain(model), torch.no_grad():
-        for part in programs(model):
+        for part in programs(model, picture_size):
             session = onnxruntime.InferenceSession(Path(folder) / part.file, providers=["CPUExecutionProvider"])
             wanted = part.function(*(tensor for _, tensor, _ in part.inputs))
             found = session.run(None, {name: tensor.numpy() for name, tensor, _ in part.inputs})
@@ -85,14 +89,24 @@ def onnx_difference(model: nn.Module, folder: str | os.PathLike[str]) -> float:
     return largest
 
 
-def require_onnx() -> None:
-    """Raise ImportError, saying what to install, where the exporter is not there."""
+def exported_programs(model: nn.Module, picture_size: tuple[int, int] | None = None) -> list[Program]:
+    """What `export_onnx` will write. Raises what it raises."""
     try:
         import onnx
         import onnxscript
     except ImportError as error:
         raise ImportError(f"exporting needs {error.name}: pip install 'glassformer[onnx]'") from error
     del onnx, onnxscript
+    weight = next(model.parameters())
+    if weight.dtype not in (torch.float32, torch.float16):
+        raise ValueError(
+            f"the model is in {weight.dtype}; ONNX Runtime computes in float32 or float16: convert it first"
+        )
+    training = model.training
+    try:
+        return programs(model.eval(), picture_size)  # an example goes through it, which batch norms must not count
+    finally:
+        model.train(training)
 
 
 @contextmanager
@@ -110,8 +124,9 @@ def plain(model: nn.Module) -> Iterator[None]:
 
 
 def _write(program: Program, path: Path) -> None:
-    names = {size for _, _, sizes in program.inputs for size in sizes.values()} - {"?"}
-    dims: dict[str, Any] = {name: torch.export.Dim(name) for name in sorted(names)} | {"?": torch.export.Dim.AUTO}
+    names = {size for _, _, sizes in program.inputs for size in sizes.values()}
+    make, auto = torch.export.Dim, torch.export.Dim.AUTO
+    dims: dict[str, Any] = {name: auto if name.startswith("?") else make(name) for name in sorted(names)}
     shapes = tuple({place: dims[size] for place, size in sizes.items()} for _, _, sizes in program.inputs)
     with quiet(), torch.no_grad():
         exported = torch.onnx.export(

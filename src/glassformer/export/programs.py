@@ -1,5 +1,6 @@
 """What each kind of model is exported as: functions without state, with an example and a name of each input."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -7,10 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glassformer.models.conditional_detr import ConditionalDETR
+from glassformer.models.detection import ObjectDetection
+from glassformer.models.detr import DETR
 from glassformer.models.encoder import Encoder
 from glassformer.models.heads import Head
 from glassformer.models.language_model import LanguageModel
+from glassformer.models.mae import MAE
+from glassformer.models.mask2former import Mask2Former, Mask2FormerForUniversalSegmentation
+from glassformer.models.segformer_heads import SegFormerForSemanticSegmentation
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
+from glassformer.models.video import VideoClassification, VideoEncoder
+from glassformer.models.videomae import VideoMAE
 from glassformer.models.vision import ImageClassification, ImageEncoder
 
 PAST = 3  # tokens in the example's cache
@@ -23,7 +32,7 @@ SOURCE = {0: "batch_size", 1: "encoder_sequence_length"}
 class Program:
     """One ONNX file to be: the function, an example of each input, and the names of the outputs.
 
-    `inputs` holds (name, tensor, {place: size}); a size that begins with "?" follows from the others.
+    `inputs` holds (name, tensor, {place: size}); what a size with "?" may be the exporter finds out.
     """
 
     file: str
@@ -52,25 +61,52 @@ def encoder(model: Encoder | Head) -> list[Program]:
     body = model.encoder if isinstance(model, Head) else model
     names = ("input_ids", "attention_mask", "token_type_ids")[: 2 + (body.num_segments > 1)]
     example = torch.ones(2, 5, dtype=torch.int64)
-    with torch.no_grad():
-        out = model(**dict.fromkeys(names, example))
-    outputs = tuple(field.name for field in fields(out) if getattr(out, field.name) is not None)
-    inputs = tuple((name, example.clone(), ROWS) for name in names)
-    return [Program("model.onnx", Reading(model, names), inputs, outputs)]
+    return [one_program(model, tuple((name, example.clone(), ROWS) for name in names))]
 
 
 # -- models that look at pictures --------------------------------------------------------------------------------------
 
 
-def looks_at_pictures(model: ImageEncoder | ImageClassification) -> list[Program]:
-    """The one program of an image encoder, with or without a head; pictures are of the config's size."""
-    config, size = model.config, model.config.image_size
-    example = torch.linspace(-1, 1, 2 * config.channels * size * size).reshape(2, config.channels, size, size)
+def looks_at_pictures(model: Any, size: tuple[int, int] | None = None) -> list[Program]:
+    """The one program of a model that reads pictures or clips, with or without a head."""
+    example, sizes = pictures(model, size)
+    return [one_program(model, (("pixel_values", example, sizes),))]
+
+
+def detector(model: Any, size: tuple[int, int] | None = None) -> list[Program]:
+    """The one program of a detector, which also reads where a picture is and where it was only filled up."""
+    example, sizes = pictures(model, size)
+    mask = torch.ones(len(example), *example.shape[2:], dtype=torch.int64)
+    mask[1, -example.shape[2] // 3 :] = 0
+    places = {place - (place > 1): name for place, name in sizes.items()}  # it has no channels
+    return [one_program(model, (("pixel_values", example, sizes), ("pixel_mask", mask, places)))]
+
+
+def pictures(model: Any, size: tuple[int, int] | None) -> tuple[Tensor, dict[int, str]]:
+    """An example of what the model looks at, and which of its sizes are dynamic.
+
+    Rows and columns are those of `size`; where it is None, those that the config names; where it names none, any.
+    """
+    config, sizes = model.config, {0: "batch_size"}
+    eyes = getattr(config, "backbone", config)
+    if size is None and hasattr(eyes, "image_size"):
+        size = (eyes.image_size, eyes.image_size)
+    elif size is None:
+        stride = math.prod(eyes.strides) if hasattr(eyes, "strides") else eyes.stride
+        size = (4 * stride + 3, 5 * stride + 1)  # odd, and of more than one place on every grid
+        sizes |= {2: "?height", 3: "?width"}
+    frames = (config.num_frames,) if isinstance(model, VideoEncoder | VideoClassification) else ()
+    shape = (2, *frames, eyes.channels, *size)
+    return torch.linspace(-1, 1, math.prod(shape)).reshape(shape), sizes
+
+
+def one_program(model: nn.Module, inputs: tuple[tuple[str, Tensor, dict[int, str]], ...]) -> Program:
+    """All that the model gives for these inputs, under its own names."""
+    names = tuple(name for name, _, _ in inputs)
     with torch.no_grad():
-        out = model(example)
+        out = model(**{name: example for name, example, _ in inputs})
     outputs = tuple(field.name for field in fields(out) if getattr(out, field.name) is not None)
-    names = ("pixel_values",)
-    return [Program("model.onnx", Reading(model, names), ((names[0], example, {0: "batch_size"}),), outputs)]
+    return Program("model.onnx", Reading(model, names), inputs, outputs)
 
 
 # -- decoders ----------------------------------------------------------------------------------------------------------
@@ -223,13 +259,29 @@ KINDS: dict[type, Any] = {
     SequenceToSequenceModel: encoder_decoder,
     ImageEncoder: looks_at_pictures,
     ImageClassification: looks_at_pictures,
+    SegFormerForSemanticSegmentation: looks_at_pictures,
+    Mask2Former: looks_at_pictures,
+    Mask2FormerForUniversalSegmentation: looks_at_pictures,
+    DETR: detector,
+    ConditionalDETR: detector,
+    ObjectDetection: detector,
 }
 """Kind of model -> what makes its programs."""
 
 
-def programs(model: nn.Module) -> list[Program]:
-    """What a model is exported as. Raises ValueError for a kind that is not."""
-    for kind, make in KINDS.items():
-        if isinstance(model, kind):
-            return make(model)
-    raise ValueError(f"{type(model).__name__} is not exported; these are: {', '.join(k.__name__ for k in KINDS)}")
+def programs(model: nn.Module, picture_size: tuple[int, int] | None = None) -> list[Program]:
+    """What a model is exported as, for pictures of so many rows and columns; None: see `pictures`.
+
+    Raises ValueError for a kind that is not exported, and for a size that it cannot read.
+    """
+    if isinstance(model, MAE | VideoMAE):
+        raise ValueError(f"{type(model).__name__} draws what is hidden from it, which is how it is trained; export its "
+                         "`encoder`, or a classifier on it")  # fmt: skip
+    make = next((make for kind, make in KINDS.items() if isinstance(model, kind)), None)
+    if make is None:
+        raise ValueError(f"{type(model).__name__} is not exported; these are: {', '.join(k.__name__ for k in KINDS)}")
+    if make in (looks_at_pictures, detector):
+        return make(model, picture_size)
+    if picture_size is not None:
+        raise ValueError(f"{type(model).__name__} looks at no pictures; picture_size={picture_size} has no place")
+    return make(model)

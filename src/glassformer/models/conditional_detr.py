@@ -145,7 +145,7 @@ class ConditionalDecoder(nn.Module):
         query = query[None]
         points = self.reference(query)
         waves = sine_points(points.sigmoid(), query.shape[-1] // 2)
-        x, layers = query.new_zeros(len(memory.features), *query.shape[1:]), []
+        x, layers = query.new_zeros(memory.features.shape[0], *query.shape[1:]), []
         for i, block in enumerate(self.blocks):
             x = block(x, query, waves * self.scale(x) if i else waves, memory)  # equation 5
             if self.every:

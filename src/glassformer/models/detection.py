@@ -173,7 +173,7 @@ class ObjectDetection(nn.Module, Pretrained, ABC):
             ValueError, TypeError, KeyError: for pictures as for any image encoder, for a mask of another shape, and
             for labels as `Targets.of`.
         """
-        size, like = (len(pixel_values), self.config.num_classes), self.body.query_position.weight
+        size, like = (pixel_values.shape[0], self.config.num_classes), self.body.query_position.weight
         targets = None if labels is None else Targets.of(labels, *size, like)
         memory = self.body.encoder(pixel_values, pixel_mask)
         layers, hidden = self.predictions(memory)

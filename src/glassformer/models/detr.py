@@ -129,7 +129,7 @@ class DETRDecoder(nn.Module):
 
     def forward(self, query: Float[Tensor, "q d"], memory: Memory) -> list[Float[Tensor, "b q d"]]:
         """The hidden states that are read: the last layer's, and before it those of the layers that learn."""
-        x, layers = query.new_zeros(len(memory.features), *query.shape), []
+        x, layers = query.new_zeros(memory.features.shape[0], *query.shape), []
         for block in self.blocks:
             x = block(x, query, memory)
             if self.every:

@@ -105,8 +105,8 @@ class DINOv2WithRegisters(ImageEncoder):
     def hidden(self, pixel_values: Float[Tensor, "b c y x"], masked: Tensor | None = None) -> Float[Tensor, "b t d"]:
         grid = self.patches(pixel_values)
         x = hide(grid.flatten(1, 2), masked, self.mask_token)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1) + self.position(*grid.shape[1:3])
-        x = self.dropout(torch.cat([x[:, :1], self.registers.expand(len(x), -1, -1), x[:, 1:]], dim=1))
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.position(*grid.shape[1:3])
+        x = self.dropout(torch.cat([x[:, :1], self.registers.expand(x.shape[0], -1, -1), x[:, 1:]], dim=1))
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

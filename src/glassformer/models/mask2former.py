@@ -124,7 +124,7 @@ class Mask2Former(nn.Module, Pretrained):
         levels, pixels = self.pixels(grids)
         memory = [level.flatten(2).mT + embed for level, embed in zip(levels, self.level.weight, strict=True)]
         places = [sine_places(level) for level in levels]
-        x, position = self.query.weight.expand(len(pixel_values), -1, -1), self.query_position.weight[None]
+        x, position = self.query.weight.expand(pixel_values.shape[0], -1, -1), self.query_position.weight[None]
         found = [(x, self.masks(x, pixels))]
         for i, block in enumerate(self.blocks):
             level = i % NUM_LEVELS
@@ -191,7 +191,7 @@ class Mask2FormerForUniversalSegmentation(nn.Module, Pretrained):
             ValueError, TypeError: for pictures as for any image encoder, for labels as `MaskTargets.of`, for one kind
             of labels without the other, and for a mask of another shape than the pictures.
         """
-        if pixel_mask is not None and pixel_mask.shape != (wanted := (len(pixel_values), *pixel_values.shape[2:])):
+        if pixel_mask is not None and pixel_mask.shape != (wanted := (pixel_values.shape[0], *pixel_values.shape[2:])):
             raise ValueError(f"pixel_mask has shape {tuple(pixel_mask.shape)}; expected {wanted}, as pixel_values has")
         if (mask_labels is None) != (class_labels is None):
             raise ValueError("mask_labels and class_labels say together what there is; give both, or neither")

@@ -162,7 +162,7 @@ class SegFormerBlock(nn.Module):
         if self.reduce is None or self.reduce_norm is None:
             return None
         rows, columns = (length - length % self.reduction for length in x.shape[1:3])
-        squares = self.reduce(x[:, :rows, :columns].permute(0, 3, 1, 2))
+        squares = self.reduce(x.narrow(1, 0, rows).narrow(2, 0, columns).permute(0, 3, 1, 2))
         return self.reduce_norm(squares.flatten(1, 2))
 
 

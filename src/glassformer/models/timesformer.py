@@ -150,7 +150,7 @@ class TimeSformerBlock(nn.Module):
         """Divided attention: equations 8 and 9."""
         token, x = x[:, :1], rearrange(x[:, 1:], "b (p t) d -> (b p) t d", t=frames)
         x = x + self.time_output(self.dropout(self.time_attention(self.time_norm(x))))
-        x = rearrange(x, "(b p) t d -> b p t d", b=len(token))
+        x = rearrange(x, "(b p) t d -> b p t d", b=token.shape[0])
         frame = rearrange(x, "b p t d -> (b t) p d")
         seen = self.space(torch.cat([repeat(token, "b 1 d -> (b t) 1 d", t=frames), frame], dim=1))
         token = token + rearrange(seen[:, :1], "(b t) 1 d -> b t d", t=frames).mean(1, keepdim=True)
@@ -192,7 +192,7 @@ class TimeSformer(VideoEncoder):
         x = grid.flatten(1, 2) + self._places(*grid.shape[1:3])
         token = self.class_token + self.place[:, :1]
         if self.time is None:
-            x = self.dropout(torch.cat([token.expand(len(x), -1, -1), x], dim=1))
+            x = self.dropout(torch.cat([token.expand(x.shape[0], -1, -1), x], dim=1))
         else:
             x = rearrange(self.dropout(x), "(b t) p d -> b p t d", t=t) + _nearest(self.time, (t,))
             x = torch.cat([self.dropout(token.expand(b, -1, -1)), self.dropout(x).flatten(1, 2)], dim=1)

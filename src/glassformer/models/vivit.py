@@ -137,7 +137,7 @@ class ViViT(VideoEncoder):
 
     def hidden(self, pixel_values: Float[Tensor, "b t c y x"]) -> Float[Tensor, "b s d"]:
         grid = self.patches(pixel_values)
-        x = torch.cat([self.class_token.expand(len(grid), -1, -1), grid.flatten(1, 3)], dim=1)
+        x = torch.cat([self.class_token.expand(grid.shape[0], -1, -1), grid.flatten(1, 3)], dim=1)
         x = self.dropout(x + self.position(*grid.shape[2:4]))
         for block in self.blocks:
             x = block(x)

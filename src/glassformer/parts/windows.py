@@ -49,7 +49,7 @@ class Windows:
         rows, columns = (-(-length // self.size) for length in (self.rows, self.columns))
         x = rearrange(windows, "(b y x) (p q) d -> b (y p) (x q) d", y=rows, x=columns, p=self.size, q=self.size)
         x = x.roll((self.shift, self.shift), (1, 2)) if self.shift else x
-        return x[:, : self.rows, : self.columns]
+        return x.narrow(1, 0, self.rows).narrow(2, 0, self.columns)
 
     def mask(self, batch: int, device: torch.device) -> Mask:
         """Places see each other in their window only where they were neighbours before the shift too."""
