@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
-from glassformer.ops.attend_products import _added, _additive, _fast, _scaled_product
+from glassformer.ops.attend_products import _added, _additive, _fast
 from glassformer.ops.linear_onednn import asks_for_gradients
 from glassformer.ops.mask import Mask
 
@@ -59,6 +59,7 @@ def _attend(
     each = share * max((query.stop - query.start) * len(seen) for query, seen in blocks)  # scores of a key head
     groups = _even(g, fit // each)
     rows = _even(b, fit // (each * groups)) if groups == g else 1
+    scratch = q.new_empty(rows * groups * each)  # once: the system takes back large blocks that are freed
     out = q.new_empty(b, t, h, width).transpose(1, 2)  # as the projection that follows will read it
     with _fast(q.movedim(2, 1)):
         for row, group in ((row, group) for row in _slices(b, rows) for group in _slices(g, groups)):
@@ -67,7 +68,9 @@ def _attend(
             for query, seen in blocks:
                 q_tile, where = q[row, heads, query], slice(seen.start, seen.stop)
                 sizes = *q_tile.shape[:3], len(seen)
-                scores = _scaled_product(q_tile.reshape(len(keys), -1, width), keys[:, where].mT, scale)
+                scores = scratch[: len(keys) * share * q_tile.shape[2] * len(seen)].view(len(keys), -1, len(seen))
+                x = q_tile.reshape(len(keys), -1, width)
+                torch.baddbmm(q.new_empty(1, 1, 1), x, keys[:, where].mT, beta=0, alpha=scale, out=scores)
                 if near:
                     _hide(scores.view(sizes), mask, s - t + query.start, seen, s)
                 for what in added:
