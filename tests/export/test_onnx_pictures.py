@@ -18,7 +18,9 @@ from glassformer.models.deit import DeiTConfig
 from glassformer.models.detr import DETRConfig
 from glassformer.models.dinov2_registers import DINOv2WithRegistersConfig
 from glassformer.models.mae import MAE, MAEConfig
+from glassformer.models.mask2former_config import Mask2FormerConfig
 from glassformer.models.resnet import ResNetConfig
+from glassformer.models.segformer import SegFormerConfig
 from glassformer.models.swin import SwinConfig
 from glassformer.models.swinv2 import SwinV2Config
 from glassformer.models.timesformer import TimeSformerConfig
@@ -35,9 +37,20 @@ REGISTERS = DINOv2WithRegistersConfig(**TINY, hidden_ratio=2, gated=True, num_re
 WINDOWS: dict[str, Any] = dict(image_size=10, patch_size=2, dim=8, num_heads=(1,), window_size=3, num_classes=5)
 SWIN = SwinConfig(**WINDOWS, depths=(2,))  # 5 × 5 places: windows are filled up, and shifted
 EYES = ResNetConfig(stem_dim=4, dims=(8,), depths=(1,), block="basic", num_classes=5)
+SEGFORMER = SegFormerConfig(
+    dims=(8, 12), depths=(1, 1), num_heads=(1, 2), patch_sizes=(7, 3), strides=(4, 2), reductions=(2, 1),
+    hidden_ratios=(2, 2), decoder_dim=10, num_classes=5,
+)  # fmt: skip
 DETECTOR: dict[str, Any] = dict(
     backbone=EYES, num_queries=5, dim=16, num_encoder_layers=1, num_heads=2, hidden_dim=20, num_classes=3
 )
+MASK2FORMER = Mask2FormerConfig(
+    backbone=SwinConfig(
+        image_size=64, patch_size=2, dim=4, depths=(2, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=2, path_dropout=0.0
+    ),
+    dim=32, num_heads=2, num_encoder_layers=1, encoder_hidden_dim=20, hidden_dim=20, num_classes=3, mask_dim=8,
+    num_layers=1, num_queries=5, num_points=20,
+)  # fmt: skip
 
 
 def redrawn(config: Any, head: str | None) -> Any:
@@ -102,6 +115,8 @@ def test_any_number_of_clips_gives_what_the_model_gives(config: Any, tmp_path: P
 @pytest.mark.parametrize(
     ("config", "head"),
     [
+        pytest.param(SEGFORMER, "semantic_segmentation", id="segformer"),
+        pytest.param(SEGFORMER, "image_classification", id="segformer-class"),
         pytest.param(EYES, "image_classification", id="resnet"),
     ],
 )
@@ -132,6 +147,12 @@ def test_a_detector_exported_reads_pictures_of_any_size_and_where_they_are_fille
         whole = model(noise(3, 3, 57, 40), torch.ones_like(present)).logits
         assert (model(noise(3, 3, 57, 40), present).logits - whole).abs().amax((1, 2)).tolist()[0] == 0
     assert not torch.allclose(model(noise(3, 3, 57, 40), present).logits[1], whole[1], rtol=1e-3)
+
+
+def test_masks_are_exported_for_pictures_of_the_size_asked_for(tmp_path: Path) -> None:
+    model = redrawn(MASK2FORMER, "universal_segmentation")
+    (path,) = export_onnx(model, tmp_path, picture_size=(37, 30))
+    equal(model, path, (noise(1, 3, 37, 30),), (noise(3, 3, 37, 30),), tolerance=1e-4)
 
 
 def test_exporting_a_model_in_training_counts_no_pictures(tmp_path: Path) -> None:
