@@ -112,13 +112,13 @@ class Mask2Former(nn.Module, Pretrained):
 
         Raises what `ImageEncoder` raises for pictures.
         """
-        *_, (_, masks) = predictions = self.predictions(pixel_values)
-        return UniversalSegmentationOutput(
-            masks_queries_logits=masks, transformer_decoder_last_hidden_state=predictions[-1][0]
-        )
+        grids, found = self.predictions(pixel_values)
+        x, masks = found[-1]
+        return UniversalSegmentationOutput(None, None, masks, x, grids)
 
-    def predictions(self, pixel_values: Tensor) -> list[Prediction]:
-        """Of the queries as they begin, and after each block: their states, and their masks on the finest grid."""
+    def predictions(self, pixel_values: Tensor) -> tuple[tuple[Tensor, ...], list[Prediction]]:
+        """The grids that queries read, coarsest first; and of the queries as they begin and after each block their
+        states, and their masks on the finest grid."""
         self.backbone.check(pixel_values)
         grids = self.backbone.feature_maps(pixel_values.to(self.level.weight.dtype))
         levels, pixels = self.pixels(grids)
@@ -131,7 +131,7 @@ class Mask2Former(nn.Module, Pretrained):
             visible = seen(found[-1][1], (levels[level].shape[2], levels[level].shape[3]))
             x = block(x, position, memory[level], places[level], visible)
             found.append((x, self.masks(x, pixels)))
-        return found
+        return tuple(levels), found
 
     def masks(self, x: Float[Tensor, "b q d"], pixels: Float[Tensor, "b c y x"]) -> Float[Tensor, "b q y x"]:
         """A query's mask is where the pixels' vectors agree with the one that it asks with."""
@@ -195,13 +195,13 @@ class Mask2FormerForUniversalSegmentation(nn.Module, Pretrained):
             raise ValueError(f"pixel_mask has shape {tuple(pixel_mask.shape)}; expected {wanted}, as pixel_values has")
         if (mask_labels is None) != (class_labels is None):
             raise ValueError("mask_labels and class_labels say together what there is; give both, or neither")
-        found = self.body.predictions(pixel_values)
+        grids, found = self.body.predictions(pixel_values)
         (x, masks), norm = found[-1], self.body.norm
         if mask_labels is None or class_labels is None:
-            return UniversalSegmentationOutput(None, self.head(norm(x)), masks, x)
+            return UniversalSegmentationOutput(None, self.head(norm(x)), masks, x, grids)
         targets = MaskTargets.of(mask_labels, class_labels, len(x), self.config.num_classes, masks)
         layers = [(self.head(norm(states)), masks) for states, masks in found]
-        return UniversalSegmentationOutput(self.criterion(layers, targets), layers[-1][0], masks, x)
+        return UniversalSegmentationOutput(self.criterion(layers, targets), layers[-1][0], masks, x, grids)
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -79,12 +79,14 @@ class ReconstructionOutput(Output):
 
 @dataclass
 class UniversalSegmentationOutput(Output):
-    """Of a set of masks: for each query a class, the last being "nothing", and where it is, on a coarser grid."""
+    """Of a set of masks: for each query a class, the last being "nothing", and where it is, on a coarser grid; and the
+    grids that the queries read, coarsest first."""
 
     loss: Float[Tensor, ""] | None = None
     class_queries_logits: Float[Tensor, "b q n"] | None = None
     masks_queries_logits: Float[Tensor, "b q y x"] | None = None
     transformer_decoder_last_hidden_state: Float[Tensor, "b q d"] | None = None
+    pixel_decoder_hidden_states: tuple[Float[Tensor, "b d _ _"], ...] | None = None
 
 
 @dataclass

@@ -4,36 +4,34 @@ Masks alone ask of a place whose it is, never what, and classes are asked of the
 where things end, and for a long time nothing of what these are. See `training.places` of the same for boxes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.models.mask2former import Mask2FormerForUniversalSegmentation
 
 
-def learn_classes_at_places(model: Mask2FormerForUniversalSegmentation, weight: float) -> None:
-    """From now on, in training, the loss of the model also has `weight` times that of the places that queries read.
+@dataclass(frozen=True)
+class MaskPlaceObjective:
+    """The model's loss and `weight` times that of the places that queries read, for training; evaluation knows the
+    former.
 
-    The model's own head reads each place of the pixel decoder's three grids as if it were a query. No parameter is
-    added, and in evaluation nothing changes.
+    The model's own head reads each place of the pixel decoder's three grids as if it were a query: no parameter is
+    added.
     """
-    grids: list[Tensor] = []
 
-    def catch(pixels: Any, given: Any, found: Any) -> None:
-        grids[:] = found[0]
+    weight: float
 
-    def add(_: nn.Module, given: Any, named: dict[str, Any], output: Any) -> None:
-        masks, classes = named.get("mask_labels"), named.get("class_labels")
-        if model.training and masks is not None and classes is not None:
-            output.loss = output.loss + weight * class_loss(model, grids, masks, classes)
-        grids.clear()
-
-    model.body.pixels.register_forward_hook(catch)
-    model.register_forward_hook(add, with_kwargs=True)
+    def __call__(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
+        """The loss of a batch."""
+        output = model(**inputs)
+        grids = output.pixel_decoder_hidden_states
+        return output.loss + self.weight * class_loss(model, grids, inputs["mask_labels"], inputs["class_labels"])
 
 
 def class_loss(

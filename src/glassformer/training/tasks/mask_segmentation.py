@@ -16,12 +16,12 @@ from glassformer.image.processor import ImageProcessor, mask_labels
 from glassformer.metrics.coco_ap import ap_of_classes, coco_ap, from_run_lengths, run_lengths
 from glassformer.training.batches import Batch, cut
 from glassformer.training.data import Pictures
-from glassformer.training.mask_places import learn_classes_at_places
+from glassformer.training.mask_places import MaskPlaceObjective
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of, rows_at_once
 from glassformer.training.tasks.segments import SHOWN, check_flips_alone, flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, own_loss
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -124,13 +124,11 @@ class MaskSegmentation(Task):
             baseline=regions(validation.pictures, processor),
             test=test if len(pictures.test) else None,
             test_baseline=regions(test.pictures, processor) if len(pictures.test) else {},
+            objective=MaskPlaceObjective(self.place_weight) if self.place_weight else own_loss,
         )
 
     def build(self, config: Any) -> Any:
-        model = head_of(config, "universal_segmentation")
-        if self.place_weight:
-            learn_classes_at_places(model, self.place_weight)
-        return model
+        return head_of(config, "universal_segmentation")
 
     def check(self, recipe: "Recipe") -> None:
         check_flips_alone(recipe)
