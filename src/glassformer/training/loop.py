@@ -94,7 +94,7 @@ def train_step(job: Job, progress: Progress) -> float:
 def clip(gradients: list[Tensor], norm: float, limit: float) -> None:
     """Scale gradients of this norm so that it is `limit`, where it is more (Pascanu et al. 2013, algorithm 1)."""
     if norm > limit:
-        torch._foreach_mul_(gradients, limit / norm)
+        torch._foreach_mul_(gradients, limit / norm)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def accumulate(job: Job, batch: Batch) -> Tensor:
