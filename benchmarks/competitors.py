@@ -26,53 +26,24 @@ def _tokens(batch_size: int, length: int, vocab_size: int) -> Any:
 
 
 def _training(model: Any, loss: Callable[[], Any], bf16: bool, steps: int) -> Sample:
-    """Samples of `steps` steps of clipped AdamW, in autocast where asked; ours as `glassformer train` takes them."""
+    """Samples of `steps` steps of clipped AdamW, in autocast where asked."""
     import torch
 
     model.train()
-    ours = type(model).__module__.startswith("glassformer.")
-    update = _ours(model) if ours else _theirs(model)
-
-    def sample() -> float:
-        for _ in range(steps):
-            with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
-                value = loss()
-            value.backward()
-            update()
-        return value.item()
-
-    return sample
-
-
-def _ours(model: Any) -> Callable[[], None]:
-    from torch.nn.utils import get_total_norm
-
-    from glassformer.training import AdamWConfig, ModelOptimizer
-    from glassformer.training.loop import clip
-
-    optimizer = ModelOptimizer(model, AdamWConfig(learning_rate=1e-4))
-
-    def update() -> None:
-        gradients = optimizer.gradients()
-        clip(gradients, get_total_norm(gradients).item(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return update
-
-
-def _theirs(model: Any) -> Callable[[], None]:
-    import torch
-
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
-    def update() -> None:
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    def sample() -> float:
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16) if bf16 else nullcontext():
+                value = loss()
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+        return value.item()
 
-    return update
+    return sample
 
 
 # -- a training step -------------------------------------------------------------------------------------------------

@@ -75,26 +75,21 @@ def train_step(job: Job, progress: Progress) -> float:
     job.optimizer.zero_grad()
     batch = next(job.batches).to(job.device)
     loss = accumulate(job, batch)
-    gradients = job.optimizer.gradients()
+    parameters = job.optimizer.parameters.values()
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     value, norm_value = loss.item(), norm.item()
     if not math.isfinite(value) or not math.isfinite(norm_value):
         what = f"the loss is {value}" if not math.isfinite(value) else f"the gradient's norm is {norm_value}"
         raise FloatingPointError(f"step {progress.step}: {what}; {describe(job, batch)}; no step was taken with it")
     if training.clip_norm is not None:
-        clip(gradients, norm_value, training.clip_norm)
+        nn.utils.clip_grads_with_norm_(parameters, training.clip_norm, norm)
     job.optimizer.step()
     progress.step += 1
     progress.units += batch.units
     progress.loss_sum += value
     progress.loss_count += 1
     return norm_value
-
-
-def clip(gradients: list[Tensor], norm: float, limit: float) -> None:
-    """Scale gradients of this norm so that it is `limit`, where it is more (Pascanu et al. 2013, algorithm 1)."""
-    if norm > limit:
-        torch._foreach_mul_(gradients, limit / norm)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def accumulate(job: Job, batch: Batch) -> Tensor:

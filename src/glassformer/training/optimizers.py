@@ -1,4 +1,4 @@
-"""Optimizers: AdamW of PyTorch, Lion and Muon written out, and one face for whatever a recipe asks for.
+"""Optimizers: AdamW from PyTorch, Lion and Muon written out, and one face for whatever a recipe asks for.
 
 Weight decay is decoupled (Loshchilov & Hutter 2019) and pulls on the matrices of linear layers only: norms and biases
 set scales and offsets, and a row of an embedding would be pulled to 0 at every step, however rarely its token comes.
@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from glassformer.parts import Embedding, LearnedPosition
-from glassformer.training.adamw import AdamW
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024, "Muon": steepest at 0, where small directions grow
 
@@ -150,7 +148,7 @@ class AdamWConfig(OptimizerConfig):
     weight_decay: float = 0.1
 
     def build(self, groups: "Groups") -> list[Optimizer]:
-        return [AdamW(groups.decayed(self.weight_decay), self.learning_rate, self.betas, self.eps)]
+        return [adamw(groups.decayed(self.weight_decay), self.learning_rate, self.betas, self.eps)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,11 +181,17 @@ class MuonConfig(OptimizerConfig):
         if hidden:
             built.append(Muon(hidden, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay))
         if rest:
-            built.append(AdamW([{"params": rest, "weight_decay": 0.0}], self.other_learning_rate, self.betas, self.eps))
+            built.append(adamw([{"params": rest, "weight_decay": 0.0}], self.other_learning_rate, self.betas, self.eps))
         return built
 
 
 OPTIMIZERS: dict[str, type[OptimizerConfig]] = {"adamw": AdamWConfig, "lion": LionConfig, "muon": MuonConfig}
+
+
+def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float], eps: float) -> Optimizer:
+    """PyTorch's AdamW in its fused form."""
+    # One pass over memory for all parameters: three to four times faster than the loop, on CPU and GPU alike.
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
 class Groups:
@@ -250,15 +254,6 @@ class ModelOptimizer:
         """The first group's: that of the matrices, where there are any."""
         return float(self.groups()[0]["lr"])
 
-    def gradients(self) -> list[Tensor]:
-        """All gradients, some as one, to be measured or scaled in place before `step`.
-
-        The parameters' own `grad` may be None from here on.
-        """
-        own = [optimizer.gradients() for optimizer in self.optimizers if isinstance(optimizer, AdamW)]
-        others = [group for one in self.optimizers if not isinstance(one, AdamW) for group in one.param_groups]
-        return [*chain(*own), *(gradient for group in others for _, gradient in with_gradient(group))]
-
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         for optimizer in self.optimizers:
@@ -297,9 +292,6 @@ class ModelOptimizer:
                 raise ValueError(f"the optimizer's state {full!r} has shape {tuple(tensor.shape)}; its parameter has "
                                  f"{tuple(self.parameters[name].shape)}")  # fmt: skip
             taken[name][key] = tensor
-        for optimizer in self.optimizers:
-            if isinstance(optimizer, AdamW):
-                optimizer.dissolve()
         for name, held in taken.items():
             parameter = self.parameters[name]
             device = {key: tensor.to(parameter.device) for key, tensor in held.items()}
