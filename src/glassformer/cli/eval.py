@@ -71,12 +71,14 @@ def run(options: Eval, _: list[str]) -> None:
     from rich.console import Console
 
     from glassformer.cli.models import open_model
+    from glassformer.ops.threads import patient_threads
 
     if options.split not in (None, "validation", "train", "all", "test"):
         raise ValueError(f"--split is {options.split!r}; expected validation, train, all or test")
     opened = open_model(options.model, dtype=options.dtype, device=options.device)
     start = time.perf_counter()
-    measured = measure(opened, options)
+    with patient_threads():
+        measured = measure(opened, options)
     measured["seconds"] = time.perf_counter() - start
     if options.json:
         print(json.dumps(measured, indent=2))

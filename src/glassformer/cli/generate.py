@@ -56,6 +56,7 @@ def run(options: Generate, _: list[str]) -> None:
     from glassformer.cli.models import open_model
     from glassformer.generation import prompt_ids
     from glassformer.models.language_model import LanguageModel
+    from glassformer.ops.threads import patient_threads
 
     if options.samples < 1:
         raise ValueError(f"--samples is {options.samples}; expected 1 or more")
@@ -75,6 +76,12 @@ def run(options: Generate, _: list[str]) -> None:
     shown = prompt.lstrip("\n") if continued else ""
     asked = prompt if options.chat is None else conversation(tokenizer, prompt, options)
     ids = prompt_ids(opened.model, tokenizer, asked)
+    with patient_threads():
+        write(opened, tokenizer, ids, options, shown)
+
+
+def write(opened: "Opened", tokenizer: "Tokenizer", ids: list[int], options: Generate, shown: str) -> None:
+    """To standard output, each continuation after what is shown of the prompt."""
     if options.num_beams > 1:
         sys.stdout.write(shown + searched(opened, tokenizer, ids, options) + "\n")
         return
