@@ -105,7 +105,7 @@ def measure(opened: "Opened", options: Eval) -> dict[str, Any]:
     others = {name for names in OF_TASK.values() for name in names} - set(OF_TASK[task])
     refuse(options, f"{type(opened.model).__name__} is for {task}", *sorted(others), "output")
     if options.split == "test":
-        raise ValueError("--split is test; of texts there are validation, train and all")
+        raise ValueError("--split is 'test'; of texts there are validation, train and all")
     return measure_text(opened, options) if task == "language_model" else measure_examples(opened, options, task)
 
 
