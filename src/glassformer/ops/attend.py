@@ -7,12 +7,13 @@ A query that sees no key has weights 0 and output 0, with gradients 0, in every 
 
     reference   the equation, weights returned; in float32 at least
     products    two batched products and a softmax, the weights kept for the backward pass
-    tiled       the same for a tile of scores at a time, without gradients
+    tiled       the same for a tile of scores at a time; sdpa where gradients are asked for
     sdpa        PyTorch's fused kernel
     online      tile by tile, the weights never formed: FlashAttention written plainly; in float32 at least
     windowed    a block of queries at a time against the keys that its window reaches, each block by `sdpa`
     flex        PyTorch's compiler makes a kernel for the mask; on a CPU without gradients
-    auto        `products` where that is the fastest, `windowed` where a window leaves out most keys, else `sdpa`
+    auto        `products` where that is the fastest, else `tiled` without gradients; with them `windowed` where a
+                window leaves out most keys, else `sdpa`
 """
 
 from typing import Protocol

@@ -17,6 +17,7 @@ from torch import Tensor
 from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
 from glassformer.ops.attend_products import _added, _additive, _fast
+from glassformer.ops.attend_sdpa import sdpa
 from glassformer.ops.linear_onednn import asks_for_gradients
 from glassformer.ops.mask import Mask
 
@@ -37,10 +38,10 @@ def tiled(
 ) -> tuple[Float[Tensor, "b h t k"], None]:
     """softmax(scale · q kᵀ + bias) v in float32 at least: a score of 10 in bfloat16 is off by up to 0.03.
 
-    Raises ValueError where a gradient is asked for.
+    Where a gradient is asked for, `sdpa` computes it.
     """
     if asks_for_gradients(q, k, v, score_bias):
-        raise ValueError("the tiled kernel has no gradients; use 'auto', or call it under torch.no_grad()")
+        return sdpa(q, k, v, mask=mask, score_bias=score_bias, scale=scale, dropout=dropout)
     q, k, v = prepared(q, k, v, mask)
     wide = torch.promote_types(q.dtype, torch.float32)
     bias = None if score_bias is None else score_bias.detach()
