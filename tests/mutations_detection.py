@@ -135,8 +135,8 @@ def _(patch: Patch) -> None:
 
 @mistake("boxes not counted from the reference points", "conditional-detr")
 def _(patch: Patch) -> None:
-    def wrong(self: Any, pixel_values: Tensor, pixel_mask: Any) -> Any:
-        layers, _ = self.body.layers(pixel_values, pixel_mask)
+    def wrong(self: Any, memory: Any) -> Any:
+        layers, _ = self.body.layers(memory)
         return [(self.class_head(x), self.box_head(x).sigmoid()) for x in layers], layers[-1]
 
     patch.setattr(conditional_detr.ConditionalDETRForObjectDetection, "predictions", wrong)

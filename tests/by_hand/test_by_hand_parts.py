@@ -34,7 +34,8 @@ IDS = np.array([[3, 1, 3, 0, 3], [6, 6, 2, 0, 1]])
 # time, and what only models of pictures and clips beyond ViT have.
 TORCH_ONLY = {"kernels", "experts", "latent_attention", "linear_attention", "window_attention", "windows",
               "stochastic_depth", "rotary_embedding", "batch_norm", "conditional_attention", "deformable_attention",
-              "fixed_position", "layer_scale", "mix_feed_forward", "sine_position", "tubelet"}  # fmt: skip
+              "fixed_position", "layer_scale", "mix_feed_forward", "sine_position", "tubelet", "attention_in_windows",
+              "by_parts"}  # fmt: skip
 FILES = [activation, attention, cache, embedding, feed_forward, linear, norm, patch, position]
 
 

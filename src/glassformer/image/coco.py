@@ -58,9 +58,11 @@ def coco(name: str, kind: str, options: dict[str, str], seed: int) -> PictureSet
     else:
         validation = []
     entries = [*train, *validation]
-    if "pictures" not in options and (lacking := next((one.path for one in entries if not one.path.is_file()), None)):
-        raise FileNotFoundError(f"{lacking} is not there; if the pictures of {name} are not beside it, say where they "
-                                f"are: '{name}?pictures=FOLDER'")  # fmt: skip
+    lacking = [] if "pictures" in options else [one.path for one in entries if not one.path.is_file()]
+    if lacking:
+        more = f", nor are {len(lacking) - 1:,} more of {len(entries):,}" if len(lacking) > 1 else ""
+        raise FileNotFoundError(f"{lacking[0]} is not there{more}; if the pictures of {name} are not beside it, say "
+                                f"where they are: '{name}?pictures=FOLDER'")  # fmt: skip
     for entry, size in zip(entries, checked_headers([entry.path for entry in entries], picture_size), strict=True):
         if size != entry.size:
             raise ValueError(f"{entry.path} is {size[0]} × {size[1]} pixels, and {name} says {entry.size}")

@@ -147,8 +147,8 @@ class DeiTForImageClassificationWithTeacher(ImageClassification):
         probabilities at `temperature`. Without them the second head learns from `labels` too, as where no teacher is at
         hand. −100 counts in neither.
         """
-        check_told(labels, len(pixel_values), self.config.num_classes)
-        check_told(teacher_labels, len(pixel_values), self.config.num_classes, name="teacher_labels")
+        check_told(labels, pixel_values.shape[0], self.config.num_classes)
+        check_told(teacher_labels, pixel_values.shape[0], self.config.num_classes, name="teacher_labels")
         if teacher_labels is not None and labels is None:
             raise ValueError("teacher_labels are given without labels; the loss is of both")
         hidden = self.encoder(pixel_values).last_hidden_state

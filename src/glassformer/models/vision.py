@@ -118,7 +118,7 @@ class ImageClassification(nn.Module, Pretrained, ABC):
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> PredictionOutput:
         """Logits (b, n); with `labels`, the mean loss too: (b,), −100 where none counts, or parts of classes (b, n)."""
-        check_told(labels, len(pixel_values), self.config.num_classes)
+        check_told(labels, pixel_values.shape[0], self.config.num_classes)
         logits: Tensor = self.head(self.features(self.encoder(pixel_values)))
         return PredictionOutput(None if labels is None else class_loss(logits, labels), logits)
 
