@@ -59,14 +59,16 @@ def redrawn(config: Any, head: str | None) -> Any:
 
 
 def equal(model: Any, path: Path, *inputs: tuple[torch.Tensor, ...], tolerance: float = 1e-5) -> None:
-    """In ONNX Runtime the program gives all that the model gives, for each of these inputs."""
+    """In ONNX Runtime the program gives every tensor that the model gives, for each of these inputs."""
     program = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     given = [each.name for each in program.get_inputs()]
     names = [each.name for each in program.get_outputs()]
     for tensors in inputs:
         with torch.no_grad():
             wanted = model(*tensors)
-        assert names == [field.name for field in fields(wanted) if getattr(wanted, field.name) is not None]
+        assert names == [
+            field.name for field in fields(wanted) if isinstance(getattr(wanted, field.name), torch.Tensor)
+        ]
         feed = {name: tensor.numpy() for name, tensor in zip(given, tensors, strict=True)}
         for name, found in zip(names, program.run(None, feed), strict=True):
             ours = wanted[name].numpy()

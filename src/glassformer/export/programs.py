@@ -45,7 +45,7 @@ class Program:
 
 
 class Reading(nn.Module):
-    """What an encoder, or a head on one, gives, as a tuple."""
+    """The tensors that an encoder, or a head on one, gives, as a tuple."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Reading(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         out = self.model(**dict(zip(self.names, inputs, strict=True)))
-        return tuple(out)
+        return tuple(value for value in out if isinstance(value, Tensor))
 
 
 def encoder(model: Encoder | Head) -> list[Program]:
@@ -101,11 +101,11 @@ def pictures(model: Any, size: tuple[int, int] | None) -> tuple[Tensor, dict[int
 
 
 def one_program(model: nn.Module, inputs: tuple[tuple[str, Tensor, dict[int, str]], ...]) -> Program:
-    """All that the model gives for these inputs, under its own names."""
+    """The tensors that the model gives for these inputs, under its own names."""
     names = tuple(name for name, _, _ in inputs)
     with torch.no_grad():
         out = model(**{name: example for name, example, _ in inputs})
-    outputs = tuple(field.name for field in fields(out) if getattr(out, field.name) is not None)
+    outputs = tuple(field.name for field in fields(out) if isinstance(getattr(out, field.name), Tensor))
     return Program("model.onnx", Reading(model, names), inputs, outputs)
 
 
