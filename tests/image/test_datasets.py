@@ -182,7 +182,7 @@ def test_coco_with_a_file_for_each_part_and_folders_of_pictures(tmp_path: Path):
     pictures = load_pictures(source, kind="detection")
     assert (len(pictures.train), len(pictures.validation)) == (12, 12)
     assert Path(pictures.validation[0].place).parent.name == "b"
-    with pytest.raises(FileNotFoundError, match=r"0\.png is not there, nor are 23 more of 24"):
+    with pytest.raises(FileNotFoundError, match=r"0\.png is not there \(24 of 24 pictures are missing\)"):
         load_pictures(f"{tmp_path}/a.json?validation={tmp_path}/b.json", kind="detection")
 
 

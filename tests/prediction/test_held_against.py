@@ -81,7 +81,7 @@ def test_a_picture_without_objects_and_a_crowd_are_no_mistake_and_a_file_without
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "boxes.json").rename(tmp_path / "elsewhere" / "boxes.json")
     (tmp_path / "elsewhere" / "boxes.json").write_text(json.dumps(content))
-    with pytest.raises(FileNotFoundError, match=r"0.png is not there; .*pictures=FOLDER"):
+    with pytest.raises(FileNotFoundError, match=r"0.png is not there .2 of 2 .*pictures=FOLDER"):
         load_pictures(str(tmp_path / "elsewhere" / "boxes.json"), "detection")
 
 

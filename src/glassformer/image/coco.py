@@ -60,8 +60,8 @@ def coco(name: str, kind: str, options: dict[str, str], seed: int) -> PictureSet
     entries = [*train, *validation]
     lacking = [] if "pictures" in options else [one.path for one in entries if not one.path.is_file()]
     if lacking:
-        more = f", nor are {len(lacking) - 1:,} more of {len(entries):,}" if len(lacking) > 1 else ""
-        raise FileNotFoundError(f"{lacking[0]} is not there{more}; if the pictures of {name} are not beside it, say "
+        raise FileNotFoundError(f"{lacking[0]} is not there ({len(lacking):,} of {len(entries):,} pictures are "
+                                f"missing); if those of {name} are not beside it, say "
                                 f"where they are: '{name}?pictures=FOLDER'")  # fmt: skip
     for entry, size in zip(entries, checked_headers([entry.path for entry in entries], picture_size), strict=True):
         if size != entry.size:
