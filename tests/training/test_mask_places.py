@@ -9,7 +9,7 @@ from torch import Tensor
 from glassformer.models.mask2former import Mask2FormerForUniversalSegmentation
 from glassformer.models.mask2former_config import Mask2FormerConfig
 from glassformer.models.swin import SwinConfig
-from glassformer.training.mask_places import MaskPlaceObjective, class_loss, shares
+from glassformer.training.mask_places import MaskPlaceObjective, place_loss, shares
 from glassformer.training.tasks.mask_segmentation import MaskSegmentation
 
 BACKBONE = SwinConfig(
@@ -51,7 +51,7 @@ def test_places_teach_with_the_models_own_head_beside_its_own_loss() -> None:
     pictures = torch.randn(2, 3, 32, 32)
     plain = loss_of(model, pictures)
     grids, _ = model.body.pixels(model.body.backbone.feature_maps(pictures))
-    more = class_loss(model, grids, MASKS, CLASSES)
+    more = place_loss(model, grids, MASKS, CLASSES)
     inputs = {"pixel_values": pictures, "mask_labels": MASKS, "class_labels": CLASSES}
     torch.manual_seed(1)
     torch.testing.assert_close(MaskPlaceObjective(2.0)(model, inputs), plain + 2 * more)
@@ -70,8 +70,8 @@ def test_the_loss_of_places_is_the_weighted_cross_entropy_with_their_parts() -> 
     grid = torch.randn(2, 32, 2, 2)
     something, nothing, total = 1.25, 6.75, math.log(3 + math.e)
     wanted = (something * total + 0.1 * nothing * (total - 1)) / (something + 0.1 * nothing)
-    assert class_loss(model, [grid], MASKS, CLASSES).item() == pytest.approx(wanted, rel=1e-6)
-    empty = class_loss(model, [grid], [MASKS[1]] * 2, [CLASSES[1]] * 2)
+    assert place_loss(model, [grid], MASKS, CLASSES).item() == pytest.approx(wanted, rel=1e-6)
+    empty = place_loss(model, [grid], [MASKS[1]] * 2, [CLASSES[1]] * 2)
     assert empty.item() == pytest.approx(total - 1, rel=1e-6)
 
 

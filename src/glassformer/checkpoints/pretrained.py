@@ -231,9 +231,7 @@ def is_finite(tensor: Tensor) -> bool:
         return True
     if tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).isfinite():
         return True  # no sum is finite with a part that is not; and none is read faster, as fast as memory gives it
-    low, high = (
-        tensor.aminmax()
-    )  # the sum may have overflowed. Both are NaN if any is; needs no memory, unlike isfinite
+    low, high = tensor.aminmax()  # the sum may have overflowed; both are NaN if any is, in no memory of their own
     return bool(low.isfinite() & high.isfinite())
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.checkpoints.config import Compound
-from glassformer.checkpoints.pretrained import Pretrained
+from glassformer.checkpoints.pretrained import Pretrained, is_finite
 from glassformer.models.encoder import looks
 from glassformer.models.labels import check_labels, load_labels, mean_cross_entropy
 from glassformer.models.outputs import EncoderOutput, PredictionOutput
@@ -70,8 +70,7 @@ class ImageEncoder(nn.Module, Pretrained, ABC):
                 f"pixel_values has {shape[-3]} channels in shape {shape}; expected {self.config.channels}{last}"
             )
         self.check_size(shape[-2], shape[-1])
-        # A sum over what is not finite is not finite: it says in one pass that all is well.
-        if looks(pixels) and not pixels.sum().isfinite() and not pixels.isfinite().all():
+        if looks(pixels) and not is_finite(pixels):
             place = tuple((~pixels.isfinite()).nonzero()[0].tolist())
             raise ValueError(f"pixel_values holds {pixels[place].item()} at {place}; every pixel must be finite")
 

@@ -39,7 +39,7 @@ def products(
     """softmax(scale · q kᵀ + bias) v, the scores in the dtype of q. Gradients of gradients are not defined."""
     q, k, v = prepared(q, k, v, mask)
     (b, h, t, _), s = q.shape, k.shape[2]
-    added, blind = _added(mask, score_bias, t, s, q)
+    added, blind = added_to_scores(mask, score_bias, t, s, q)
     if torch.is_grad_enabled() or traced():
         options = sum(added[1:], added[0]) if added else None, (b, h, t, s), scale, dropout
         out = _plain(*_folded(q, k, v), *options) if traced() else _Products.apply(q, k, v, *options)
@@ -55,7 +55,7 @@ def _folded(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q.reshape(b * g, h // g * t, width), k.reshape(b * g, s, width), v.reshape(b * g, s, width)
 
 
-def _added(
+def added_to_scores(
     mask: Mask, score_bias: Tensor | None, t: int, s: int, q: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor | None]:
     """What is added to the scores: the bias, then −∞ where a key is hidden; and the queries that see nothing."""
@@ -65,7 +65,7 @@ def _added(
     bias = () if score_bias is None else (score_bias,)
     if visible is None:
         return bias, blind
-    return (*bias, mask.keep(("additive", t, s, q.device, q.dtype), lambda: _additive(visible, q.dtype))), blind
+    return (*bias, mask.keep(("additive", t, s, q.device, q.dtype), lambda: additive(visible, q.dtype))), blind
 
 
 @lru_cache(maxsize=1)
@@ -74,10 +74,11 @@ def _causal(t: int, s: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
         visible = Mask.causal().visible(t, s, device)
         assert visible is not None  # t > 1: some query has a key behind it
-        return _additive(visible, dtype)
+        return additive(visible, dtype)
 
 
-def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """What hides keys when it is added to scores: 0 where they are visible, −∞ elsewhere."""
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
@@ -98,7 +99,7 @@ def _inferred(q: Tensor, k: Tensor, v: Tensor, added: Sequence[Tensor], scale: f
         added = [F.pad(x, (0, more), value=-torch.inf) for x in added or (q.new_zeros(1, 1, 1, s),)]
     sizes = *q.shape[:3], s + more
     q, k, v = _folded(q, k, v)
-    with _fast(q):
+    with quick_products(q):
         weights = _weights(q, k, added, sizes, scale)
         return torch.bmm(F.dropout(weights, dropout, inplace=True), v)
 
@@ -123,7 +124,7 @@ def _scaled_product(x: Tensor, y: Tensor, scale: float) -> Tensor:
     return torch.baddbmm(x.new_empty(1, 1, 1), x, y, beta=0, alpha=scale)  # beta=0: the first argument is not read
 
 
-def _fast(q: Tensor) -> AbstractContextManager[Any]:
+def quick_products(q: Tensor) -> AbstractContextManager[Any]:
     """While entered, products go where this machine multiplies fastest; a few rows are all call, and stay."""
     suits = q.dtype == torch.float32 and q.device.type == "cpu" and q.shape[1] >= 16
     return products_by_onednn() if suits else nullcontext()
@@ -138,7 +139,7 @@ class _Products(Function):
     ) -> Tensor:
         ctx.shapes = q.shape, k.shape
         q, k, v = _folded(q, k, v)
-        with _fast(q):
+        with quick_products(q):
             weights = _weights(q, k, () if added is None else (added,), sizes, scale)
             kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
             ctx.save_for_backward(q, k, v, weights, kept)
@@ -150,7 +151,7 @@ class _Products(Function):
     def backward(ctx: Any, d_out: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         q, k, v, weights, kept = ctx.saved_tensors
         d_out, (q_shape, k_shape) = d_out.reshape(q.shape), ctx.shapes
-        with _fast(q):
+        with quick_products(q):
             dv = torch.bmm((weights if kept is None else weights * kept).mT, d_out)
             d_weights = torch.bmm(d_out, v.mT)
             if kept is not None:

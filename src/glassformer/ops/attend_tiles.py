@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
-from glassformer.ops.attend_products import _added, _additive, _fast
+from glassformer.ops.attend_products import added_to_scores, additive, quick_products
 from glassformer.ops.attend_sdpa import sdpa
 from glassformer.ops.linear_onednn import asks_for_gradients
 from glassformer.ops.mask import Mask
@@ -55,14 +55,14 @@ def _attend(
     (b, h, t, width), (_, g, s, _) = q.shape, k.shape
     share, fit = h // g, TILE // q.element_size() if q.device.type == "cpu" else b * h * t * s
     near = mask.by_distance and score_bias is None  # then what is hidden is found for each tile alone
-    added, blind = ((), None) if near else _added(mask, score_bias, t, s, q)
+    added, blind = ((), None) if near else added_to_scores(mask, score_bias, t, s, q)
     blocks = _blocks(t, s, fit // (share * s), mask)
     each = share * max((query.stop - query.start) * len(seen) for query, seen in blocks)  # scores of a key head
     groups = _even(g, fit // each)
     rows = _even(b, fit // (each * groups)) if groups == g else 1
     scratch = q.new_empty(rows * groups * each)  # once: the system takes back large blocks that are freed
     out = q.new_empty(b, t, h, width).transpose(1, 2)  # as the projection that follows will read it
-    with _fast(q.movedim(2, 1)):
+    with quick_products(q.movedim(2, 1)):
         for row, group in ((row, group) for row in _slices(b, rows) for group in _slices(g, groups)):
             heads = slice(group.start * share, group.stop * share)
             keys, values = (x[row, group].flatten(0, 1).contiguous() for x in (k, v))
@@ -120,6 +120,6 @@ def _hide(scores: Tensor, mask: Mask, first: int, seen: range, s: int) -> None:
         def make() -> Tensor:
             visible = mask.tile(1, 1, places, seen, device)
             assert visible is not None  # a mask without terms hides nothing
-            return _additive(visible, dtype)
+            return additive(visible, dtype)
 
         scores[..., -len(seen) :].add_(mask.keep(key, make))

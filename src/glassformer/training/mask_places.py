@@ -31,10 +31,10 @@ class MaskPlaceObjective:
         """The loss of a batch."""
         output = model(**inputs)
         grids = output.pixel_decoder_hidden_states
-        return output.loss + self.weight * class_loss(model, grids, inputs["mask_labels"], inputs["class_labels"])
+        return output.loss + self.weight * place_loss(model, grids, inputs["mask_labels"], inputs["class_labels"])
 
 
-def class_loss(
+def place_loss(
     model: Mask2FormerForUniversalSegmentation,
     grids: Sequence[Float[Tensor, "b d _ _"]],
     masks: Sequence[Tensor],
