@@ -135,13 +135,13 @@ def test_after_autocast_the_packed_weight_is_float32_again() -> None:
     close(kernel(x, weight, None), F.linear(x, weight))
 
 
-@torch.inference_mode()
 def test_a_step_in_another_dtype_is_not_taken_for_the_last_one() -> None:
     kernel, x, weight = linear_onednn.OneDNN(), drawn(1, 7), drawn(5, 7)
-    expected = kernel.infer(x, (weight,), None, torch.float32)
-    for dtype in (torch.bfloat16, torch.float16, torch.float64):
-        assert kernel.again(x.to(dtype), (weight,), None) is None
-    again = kernel.again(x, (weight,), None)
+    with torch.inference_mode():
+        expected = kernel.infer(x, (weight,), None, torch.float32)
+        for dtype in (torch.bfloat16, torch.float16, torch.float64):
+            assert kernel.again(x.to(dtype), (weight,), None) is None
+        again = kernel.again(x, (weight,), None)
     assert again is not None
     assert again.equal(expected)
 
