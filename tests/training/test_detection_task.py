@@ -183,7 +183,7 @@ def test_wrong_recipes_are_said(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     text = RECIPE.format(model="conditional_detr", places="place_weight = 1.0")
     for old, new, message in (
-        ("flip = 0.5", "rotate = 5", "knows flip alone"),
+        ("flip = 0.5", "rotate = 5", "can only flip"),
         ("place_weight = 1.0", "place_weight = -1.0", "place_weight=-1.0"),
         ('name = "conditional_detr"', 'name = "vit"', "."),
     ):

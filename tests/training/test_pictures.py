@@ -13,7 +13,7 @@ from glassformer.training import Pictures, Recipe, Texts, load_recipe, train
 from glassformer.training.batches import Batch, Counting, Rows
 from glassformer.training.readers import Readers
 from glassformer.training.tasks import LanguageModelling
-from glassformer.training.tasks.pictures import Seen, pictures_of
+from glassformer.training.tasks.pictures import pictures_of, resized
 
 TOML = """
 [model]
@@ -178,7 +178,7 @@ def test_pictures_are_read_once_while_there_is_room(recipe_file: Path) -> None:
     parts, reads = pictures_of(load_recipe(recipe_file), "classification"), []
     kept = type(parts.train)(parts.train.entries, lambda entry: reads.append(entry) or parts.train.read(entry))
     processor = ImageProcessor(size=(8, 8))
-    seen = Seen(kept, processor, room=2 * 3 * 8 * 8)
+    seen = resized(kept, processor, room=2 * 3 * 8 * 8)
     for _ in range(3):
         for i in range(4):
             assert seen[i].picture.equal(processor.resized(parts.train[i].picture))

@@ -101,8 +101,8 @@ def test_batches_hold_what_the_models_read() -> None:
 
 
 def test_the_right_answer_is_measured_as_perfect_and_drawn() -> None:
-    pictures, labels = scenes("semantic").records, ("background", *"abcdefgh")
-    maps = Maps(pictures, labels, PROCESSOR, 5)
+    pictures, labels = scenes("semantic"), ("background", *"abcdefgh")
+    maps = Maps(pictures, labels, 5)
     kept = []
     for batch in maps.batches():
         logits = torch.nn.functional.one_hot(batch.inputs["labels"], 9).permute(0, 3, 1, 2).float()
@@ -115,8 +115,8 @@ def test_the_right_answer_is_measured_as_perfect_and_drawn() -> None:
 
 
 def test_the_right_masks_have_a_precision_of_one() -> None:
-    pictures = scenes("instances").records
-    masks = Masks(pictures, tuple("abcdefgh"), PROCESSOR, 5)
+    pictures = scenes("instances")
+    masks = Masks(pictures, tuple("abcdefgh"), 5)
     kept = []
     for batch in masks.batches():
         classes, there = torch.full((len(batch), 6, 9), -30.0), torch.full((len(batch), 6, 32, 32), -30.0)
@@ -183,7 +183,7 @@ def test_pictures_and_maps_from_files_are_learned_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.augment.rotate": "10.0"}, "pictures whose pixels are labelled can"),
+        ({"data.augment.rotate": "10.0"}, "can only flip pictures that have maps"),
         ({"model.name": "vit"}, "'vit', which has no head for 'semantic_segmentation'"),
         ({"data.source": "digits"}, "not for kind='semantic'"),
     ],

@@ -14,8 +14,9 @@ from glassformer.training import load_recipe, train
 from glassformer.training.data import Augmentation
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import augmented
-from glassformer.training.tasks.clips import check_mirror, clips_of, draw_clips, stacked_clips
+from glassformer.training.tasks.clips import check_mirror, clips_of, draw_clips
 from glassformer.training.tasks.masked_video import hidden
+from glassformer.training.tasks.pictures import stacked
 from glassformer.training.tasks.video_classification import VideoClassification
 from glassformer.video.files import write_clip
 from glassformer.video.motions import Motions
@@ -101,7 +102,7 @@ def test_the_same_tubes_are_hidden_of_the_same_draw_and_as_many_of_each_clip() -
     from glassformer.image.processor import ImageProcessor
     from glassformer.video.datasets import load_clips
 
-    clips = stacked_clips(list(load_clips(MOTIONS, frames=4).train)[:5])
+    clips = stacked(list(load_clips(MOTIONS, frames=4).train)[:5])
     config = VideoMAEConfig(image_size=16, patch_size=4, num_frames=4, dim=8, num_heads=2, decoder_dim=8)
     batches = [hidden(clips, config, 0.75, ImageProcessor(size=(16, 16)), np.random.default_rng(s)) for s in (1, 1, 2)]
     masks = [batch.inputs["bool_masked_pos"] for batch in batches]

@@ -2,33 +2,36 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from glassformer.image.datasets import PictureSet, Records, load_pictures
+from glassformer.image.datasets import PictureSet, Record, Records, load_pictures
 from glassformer.image.folders import part_of
 from glassformer.image.processor import IGNORED_CLASS, ImageProcessor
 from glassformer.prediction.pictures import class_names, head_of
 from glassformer.text.examples import options_of
 from glassformer.training.tasks import Validation
-from glassformer.training.tasks.clips import SeenClips, frames_of
+from glassformer.training.tasks.classified import Shown
+from glassformer.training.tasks.clips import framed, frames_of
 from glassformer.training.tasks.detection import Found
-from glassformer.training.tasks.image_classification import Shown
+from glassformer.training.tasks.image_classification import picture_sheet
 from glassformer.training.tasks.mask_segmentation import Masks
-from glassformer.training.tasks.pictures import as_records, numbers_by_name, renumbered
+from glassformer.training.tasks.pictures import Seen, as_records, numbers_by_name, renumbered, resized
+from glassformer.training.tasks.segments import whole
 from glassformer.training.tasks.semantic_segmentation import Maps
-from glassformer.training.tasks.video_classification import ShownClips
+from glassformer.training.tasks.video_classification import clip_sheet
 from glassformer.video.datasets import ClipSet, load_clips
 
 CLIPS = "video_classification"
-PICTURES: Mapping[str, tuple[str, Callable[..., Validation]]] = {
-    "image_classification": ("classification", Shown),
-    "distilled_image_classification": ("classification", Shown),
-    "object_detection": ("detection", Found),
-    "semantic_segmentation": ("semantic", Maps),
-    "universal_segmentation": ("instances", Masks),
+PICTURES: Mapping[str, tuple[str, Callable[..., Seen[Record]], Callable[..., Validation]]] = {
+    "image_classification": ("classification", resized, partial(Shown, draw=picture_sheet)),
+    "distilled_image_classification": ("classification", resized, partial(Shown, draw=picture_sheet)),
+    "object_detection": ("detection", whole, Found),
+    "semantic_segmentation": ("semantic", whole, Maps),
+    "universal_segmentation": ("instances", whole, Masks),
 }
-"""What a model's head is for -> what must be known of the pictures, and how they are gone through."""
+"""What a model's head is for -> what must be known of the pictures, how they are seen, and how gone through."""
 
 BY_NAME = ("digits", "scenes", "motions")
 
@@ -64,12 +67,13 @@ def held_against(
     if head == CLIPS:
         frames = frames_of(model.config)
         records, labels, split = part_of_source(source, split, lambda said: load_clips(said, frames=frames))
-        clips = SeenClips(renumbered(records, numbers_by_name(source, labels, names)), processor, frames)
-        return HeldAgainst(validation=ShownClips(clips, names, batch_size), count=len(clips), unit="clips", split=split)
+        clips = framed(renumbered(records, numbers_by_name(source, labels, names)), processor, frames)
+        shown = Shown(clips, names, batch_size, clip_sheet)
+        return HeldAgainst(validation=shown, count=len(clips), unit="clips", split=split)
     if head is None or head not in PICTURES:
         raise ValueError(f"{type(model).__name__} says nothing of pictures; its head is for none of "
                          f"{', '.join((*PICTURES, CLIPS))}")  # fmt: skip
-    kind, make = PICTURES[head]
+    kind, see, make = PICTURES[head]
     records, labels, split = part_of_source(source, split, lambda said: load_pictures(said, kind))
     if kind == "semantic" and "labels" not in options_of(source)[1] and not set(labels) <= set(names):
         raise ValueError(f"{source} does not say which classes its numbers are, and the model knows "
@@ -79,7 +83,7 @@ def held_against(
         processor = replace(processor, reduce_labels=False)
     else:
         numbers = numbers_by_name(source, labels, names)
-    validation = make(renumbered(records, numbers), names, processor, batch_size)
+    validation = make(see(renumbered(records, numbers), processor), names, batch_size)
     return HeldAgainst(validation=validation, count=len(records), unit="pictures", split=split)
 
 

@@ -4,9 +4,10 @@ A new one is a `Task` and a `Validation` in a file here, and a row in `TASKS`; `
 
     class attributes   `data` (Texts, Pictures: the kind of [data]), `reads` ("tokenizer", "processor": what is saved
                        with the model), `unit` (what is counted as read), `metric` (chosen by), `found_in_data`
-    prepare            the data, as batches for `model(**inputs)`, whose output has a `loss`. Of a set of pictures:
-                       `pictures_of`, `processor_of`, `Seen`, `loader_of`. Generated ones come by their numbers:
-                       `Rows(Counting(batch_size=..., seed=...), make)`, those to validate on by another seed
+    prepare            the data, as batches for `model(**inputs)`, whose output has a `loss`. Of pictures (a
+                       `PictureTask`): `pictures_of`, `labelled`, `Seen`, and `prepared` makes all of these. Generated
+                       ones come by their numbers: `Rows(Counting(batch_size=..., seed=...), make)`, those to validate
+                       on by another seed
     Batch              `labels` may be a list with the objects of each picture; `counted` is then the pictures, else
                        the entries but `ignored` (255 in semantic maps)
     Validation         `batches`, `keep` (what to remember of a batch's output), `measure` (metrics of all that was

@@ -1,7 +1,7 @@
 """What the tasks share that learn from clips: where these come from, as many frames as the model sees."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from glassformer.image.datasets import Records
 from glassformer.image.draw import font, paper, write
 from glassformer.image.files import as_tensor
 from glassformer.image.processor import ImageProcessor
-from glassformer.training.tasks.pictures import Parts, parts_of
+from glassformer.training.tasks.pictures import Parts, Seen, parts_of
 from glassformer.video.datasets import ClipRecord, load_clips
 from glassformer.video.files import filmstrip
 from glassformer.video.processor import evenly
@@ -25,38 +25,17 @@ if TYPE_CHECKING:
 ROOM = 1 << 30  # bytes of resized clips that are kept in memory
 
 
-class SeenClips:
-    """Records with their clips as the model sees them, each read when it is first asked for, kept where there is room.
+def framed(records: Records[Any, ClipRecord], processor: ImageProcessor, frames: int) -> Seen[ClipRecord]:
+    """Records with their clips as the model sees them: of more frames than it reads some, evenly over the whole."""
 
-    Of a clip with more frames than the model reads some are taken, evenly over the whole; of one, the middle.
-    """
+    def view(one: ClipRecord) -> ClipRecord:
+        clip = one.clip if len(one.clip) == frames else evenly(one.clip, frames)
+        return replace(one, clip=torch.stack([processor.resized(frame) for frame in clip]))
 
-    def __init__(
-        self, records: Records[Any, ClipRecord], processor: ImageProcessor, frames: int, room: int = ROOM
-    ) -> None:
-        self.records, self.processor, self.frames, self.room = records, processor, frames, room
-        self.kept: dict[int, ClipRecord] = {}
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, number: int) -> ClipRecord:
-        found = self.kept.get(number)
-        if found is None:
-            record = self.records[number]
-            clip = record.clip if len(record.clip) == self.frames else evenly(record.clip, self.frames)
-            found = replace(record, clip=torch.stack([self.processor.resized(frame) for frame in clip]))
-            if found.clip.nbytes <= self.room:
-                self.room -= found.clip.nbytes
-                self.kept[number] = found
-        return found
-
-    def some(self, numbers: Iterable[Any]) -> list[ClipRecord]:
-        """Some of them."""
-        return [self[int(number)] for number in numbers]
+    return Seen(records, processor, view, ROOM)
 
 
-def clips_of(recipe: "Recipe") -> Parts:
+def clips_of(recipe: "Recipe") -> Parts[Records[Any, Any]]:
     """The clips that [data] names (see `glassformer.video.datasets.load_clips`), `num_frames` of the model of each."""
     found = load_clips(recipe.pictures.source, frames=frames_of(recipe.model), seed=recipe.pictures.split)
     return parts_of(recipe, found, "clips")
@@ -65,11 +44,6 @@ def clips_of(recipe: "Recipe") -> Parts:
 def frames_of(config: Any) -> int:
     """How many frames of a clip a model reads."""
     return getattr(config, "num_frames", 1)
-
-
-def stacked_clips(records: Sequence[ClipRecord]) -> UInt8[Tensor, "b t 3 y x"]:
-    """The clips of records that are of one length and size."""
-    return torch.stack([record.clip for record in records])
 
 
 TURNED = ("left", "right", "clockwise", "counterclockwise", "anticlockwise")

@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.image.datasets import Record, Records
+from glassformer.image.datasets import Record
 from glassformer.image.draw import draw_boxes, draw_sheet
 from glassformer.image.objects import Objects, centre_boxes
 from glassformer.image.postprocess import Detections, sigmoid_detections, softmax_detections
@@ -18,22 +16,21 @@ from glassformer.image.processor import ImageProcessor
 from glassformer.metrics.coco_ap import ap_of_classes, coco_ap
 from glassformer.models.set_loss import OneClass, Targets
 from glassformer.parts.batch_norm import thaw_batch_norm
-from glassformer.training.batches import Batch, cut
-from glassformer.training.data import Augmentation, Pictures
+from glassformer.training.batches import Batch
 from glassformer.training.places import PlaceObjective, check_places
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import (
     ROOM,
+    PictureTask,
     Seen,
-    classes_of,
-    loader_of,
+    labelled,
     pictures_of,
+    prepared,
     processor_of,
-    rows_at_once,
 )
-from glassformer.training.tasks.segments import flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, own_loss
+from glassformer.training.tasks.segments import check_flips_alone, flipped, whole
+from glassformer.training.tasks.task import Measured, Prepared, Validation, own_loss
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -51,11 +48,9 @@ class Found(Validation):
 
     more_in_the_end = True
 
-    def __init__(
-        self, records: Records[Any, Record], labels: tuple[str, ...], processor: ImageProcessor, batch_size: int
-    ) -> None:
-        self.pictures, self.labels, self.processor = whole(records, processor, ROOM), labels, processor
-        self.numbers = cut(np.arange(len(records)), rows_at_once(processor, batch_size))
+    def __init__(self, pictures: Seen[Record], labels: tuple[str, ...], batch_size: int) -> None:
+        self.pictures, self.labels, self.processor = pictures, labels, pictures.processor
+        self.numbers = pictures.cut(batch_size)
         self.matched: Tensor | None = None
 
     def batches(self) -> Iterable[Batch]:
@@ -103,7 +98,7 @@ class Found(Validation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detection(Task):
+class Detection(PictureTask):
     """A detector learns where things are and what; the baseline gives each picture the objects of another one.
 
     learn_norms   the backbone's batch norms measure their batches and learn, as training from scratch wants; they are
@@ -114,41 +109,25 @@ class Detection(Task):
     learn_norms: bool = False
     place_weight: float | None = None
 
-    data: ClassVar[type] = Pictures
-    reads: ClassVar[tuple[str, ...]] = ("processor",)
-    unit: ClassVar[str] = "pictures"
     metric: ClassVar[str] = "ap"
-    found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     def __post_init__(self) -> None:
         if self.place_weight is not None and self.place_weight <= 0:
             raise ValueError(f"place_weight={self.place_weight} teaches nothing; expected more than 0, or none")
 
     def check(self, recipe: "Recipe") -> None:
-        augment = recipe.pictures.augment
-        if augment != Augmentation(flip=augment.flip):
-            raise ValueError("[data.augment] of boxes knows flip alone; shift, rotate and scale move what they frame")
+        check_flips_alone(recipe)
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
-        pictures, processor = pictures_of(recipe, "detection"), processor_of(recipe, readers)
-        labels = classes_of(recipe, pictures)
-        pictures, size = pictures.named(labels), recipe.evaluation.batch_size
-        train = whole(pictures.train, processor, ROOM)
-        validation, test = (Found(part, labels, processor, size) for part in (pictures.validation, pictures.test))
-
-        def make(records: list[Record], random: np.random.Generator) -> Batch:
-            return detected(flipped(records, recipe.pictures.augment.flip, random), processor)
-
-        return Prepared(
-            readers=Readers(processor=processor),
-            batches=loader_of(recipe, train, make),
-            validation=validation,
-            data=f"{pictures}, of {len(labels)} classes",
-            settings={"labels": labels, "num_classes": len(labels)},
-            baseline=unseen(train, validation.pictures),
-            test=test if len(pictures.test) else None,
+        processor, flip = processor_of(recipe, readers), recipe.pictures.augment.flip
+        pictures = labelled(recipe, pictures_of(recipe, "detection")).each(lambda part: whole(part, processor, ROOM))
+        return prepared(
+            recipe,
+            pictures,
+            make=lambda records, random: detected(flipped(records, flip, random), processor),
+            validation=Found,
+            baseline=lambda part: unseen(pictures.train, part),
             objective=PlaceObjective(self.place_weight) if self.place_weight else own_loss,
-            test_baseline=unseen(train, test.pictures) if len(pictures.test) else {},
         )
 
     def build(self, config: Any) -> Any:
@@ -158,12 +137,6 @@ class Detection(Task):
         if self.place_weight:
             check_places(model)
         return model
-
-    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
-        """Not known of every backbone."""
-
-    def next_command(self, folder: Path) -> str:
-        return f"glassformer predict --model {folder} PICTURE.png"
 
 
 def detected(records: Sequence[Record], processor: ImageProcessor) -> Batch:
@@ -207,7 +180,7 @@ def precision(found: Sequence[Detections], there: Sequence[Objects]) -> dict[str
     return {name: measured[name] for name in ("ap", "ap50", "ap75")}
 
 
-def unseen(train: Seen, pictures: Seen, most: int = 500) -> dict[str, float]:
+def unseen(train: Seen[Record], pictures: Seen[Record], most: int = 500) -> dict[str, float]:
     """What is reached without looking: each picture is said to hold what another one does, of those to learn from."""
     count = min(len(pictures), len(train), most)
     guesses, there = ([one for one in part.some(range(count)) if one.objects is not None] for part in (train, pictures))

@@ -11,12 +11,12 @@ from torch import Tensor
 from glassformer.checkpoints.hub import resolve
 from glassformer.image.processor import ImageProcessor, load_image_processor
 from glassformer.models.catalog import from_pretrained
-from glassformer.training.data import Pictures
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import check_smoothing
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.image_classification import ImageClassification
-from glassformer.training.tasks.task import Prepared, Task
+from glassformer.training.tasks.pictures import PictureTask
+from glassformer.training.tasks.task import Prepared
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -41,7 +41,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distillation(Task):
+class Distillation(PictureTask):
     """A DeiT learns the classes of pictures from their labels by one head, and from a teacher by the other.
 
     teacher      a folder, a run folder's model/, or a hub id of a classifier that sees pictures as the student does;
@@ -55,11 +55,7 @@ class Distillation(Task):
     temperature: float | None = 3.0
     label_smoothing: float = 0.0
 
-    data: ClassVar[type] = Pictures
-    reads: ClassVar[tuple[str, ...]] = ("processor",)
-    unit: ClassVar[str] = "pictures"
     metric: ClassVar[str] = "accuracy"
-    found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         prepared = ImageClassification(label_smoothing=self.label_smoothing).prepare(recipe, readers)
@@ -91,12 +87,6 @@ class Distillation(Task):
         student = head_of(config, "distilled_image_classification")
         student.temperature = self.temperature or 1.0
         return student
-
-    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
-        """Not known: the teacher looks too."""
-
-    def next_command(self, folder: Path) -> str:
-        return f"glassformer predict --model {folder} PICTURE.png"
 
 
 def check_eyes(teachers: ImageProcessor, students: ImageProcessor, name: str) -> None:

@@ -2,26 +2,30 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from glassformer.image.datasets import Record, Records
+from glassformer.image.datasets import Record
 from glassformer.image.draw import draw_masks, draw_sheet
 from glassformer.image.postprocess import instance_segments
 from glassformer.image.processor import ImageProcessor, mask_labels
 from glassformer.metrics.coco_ap import ap_of_classes, coco_ap, from_run_lengths, run_lengths
-from glassformer.training.batches import Batch, cut
-from glassformer.training.data import Pictures
+from glassformer.training.batches import Batch
 from glassformer.training.mask_places import MaskPlaceObjective
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of, rows_at_once
+from glassformer.training.tasks.pictures import (
+    PictureTask,
+    Seen,
+    labelled,
+    pictures_of,
+    prepared,
+    processor_of,
+)
 from glassformer.training.tasks.segments import SHOWN, check_flips_alone, flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, own_loss
+from glassformer.training.tasks.task import Measured, Prepared, Validation, own_loss
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -36,11 +40,9 @@ class Masks(Validation):
 
     more_in_the_end = True
 
-    def __init__(
-        self, records: Records[Any, Record], labels: tuple[str, ...], processor: ImageProcessor, batch_size: int
-    ) -> None:
-        self.pictures, self.labels, self.processor = whole(records, processor), labels, processor
-        self.numbers = cut(np.arange(len(records)), rows_at_once(processor, batch_size))
+    def __init__(self, pictures: Seen[Record], labels: tuple[str, ...], batch_size: int) -> None:
+        self.pictures, self.labels, self.processor = pictures, labels, pictures.processor
+        self.numbers = pictures.cut(batch_size)
 
     def batches(self) -> Iterable[Batch]:
         return (masked(self.pictures.some(numbers), self.processor) for numbers in self.numbers)
@@ -87,7 +89,7 @@ class Masks(Validation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskSegmentation(Task):
+class MaskSegmentation(PictureTask):
     """A model learns the objects of pictures by their masks; the baseline takes regions of one colour for objects.
 
     place_weight  of the loss of every place that the queries read, beside theirs (see `training.mask_places`)
@@ -95,35 +97,21 @@ class MaskSegmentation(Task):
 
     place_weight: float | None = None
 
-    data: ClassVar[type] = Pictures
-    reads: ClassVar[tuple[str, ...]] = ("processor",)
-    unit: ClassVar[str] = "pictures"
     metric: ClassVar[str] = "mask_ap"
-    found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     def __post_init__(self) -> None:
         if self.place_weight is not None and self.place_weight <= 0:
             raise ValueError(f"place_weight={self.place_weight} teaches nothing; expected more than 0, or none")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
-        pictures, processor = pictures_of(recipe, "instances"), replace(processor_of(recipe, readers), pad=True)
-        labels = classes_of(recipe, pictures)
-        pictures, size = pictures.named(labels), recipe.evaluation.batch_size
-        train = whole(pictures.train, processor)
-        validation, test = (Masks(part, labels, processor, size) for part in (pictures.validation, pictures.test))
-
-        def make(records: list[Record], random: np.random.Generator) -> Batch:
-            return masked(flipped(records, recipe.pictures.augment.flip, random), processor)
-
-        return Prepared(
-            readers=Readers(processor=processor),
-            batches=loader_of(recipe, train, make),
-            validation=validation,
-            data=f"{pictures}, of {len(labels)} classes",
-            settings={"labels": labels, "num_classes": len(labels)},
-            baseline=regions(validation.pictures, processor),
-            test=test if len(pictures.test) else None,
-            test_baseline=regions(test.pictures, processor) if len(pictures.test) else {},
+        processor, flip = replace(processor_of(recipe, readers), pad=True), recipe.pictures.augment.flip
+        pictures = labelled(recipe, pictures_of(recipe, "instances")).each(lambda part: whole(part, processor))
+        return prepared(
+            recipe,
+            pictures,
+            make=lambda records, random: masked(flipped(records, flip, random), processor),
+            validation=Masks,
+            baseline=lambda part: regions(part, processor),
             objective=MaskPlaceObjective(self.place_weight) if self.place_weight else own_loss,
         )
 
@@ -132,12 +120,6 @@ class MaskSegmentation(Task):
 
     def check(self, recipe: "Recipe") -> None:
         check_flips_alone(recipe)
-
-    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
-        """Not known of every model that looks at pictures."""
-
-    def next_command(self, folder: Path) -> str:
-        return f"glassformer predict --model {folder} PICTURE.png"
 
 
 def compact(classes: Tensor, masks: Tensor, **more: Any) -> dict[str, Any]:
@@ -165,7 +147,7 @@ def mask_ap(said: Sequence[Mapping[str, Tensor]], there: Sequence[Mapping[str, T
     return {f"mask_{name}": value for name, value in coco_ap(said, there, kind="masks").items()}
 
 
-def regions(pictures: Seen, processor: ImageProcessor) -> dict[str, float]:
+def regions(pictures: Seen[Record], processor: ImageProcessor) -> dict[str, float]:
     """What is reached without learning: regions of nearly one colour, the smaller the surer, of the first class.
 
     One class for all, as colours say nothing of it: so many classes, so much less is right.

@@ -1,7 +1,7 @@
 """Drawing what is hidden of a clip (Tong et al. 2022, "VideoMAE: Masked Autoencoders Are Data-Efficient Learners")."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,15 +12,13 @@ from torch import Tensor
 from glassformer.image.processor import ImageProcessor
 from glassformer.models.videomae import VideoMAE, tubes
 from glassformer.models.videomae_config import VideoMAEConfig
-from glassformer.training.batches import Batch, cut
-from glassformer.training.data import Pictures
+from glassformer.training.batches import Batch
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import augmented, check_not_mixed
-from glassformer.training.tasks.clips import SeenClips, clips_of, draw_clips, stacked_clips
+from glassformer.training.tasks.clips import clips_of, draw_clips, framed
 from glassformer.training.tasks.heads import family_of
-from glassformer.training.tasks.pictures import processor_of
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
-from glassformer.training.tasks.video_classification import clip_loader
+from glassformer.training.tasks.pictures import PictureTask, Seen, prepared, processor_of, stacked
+from glassformer.training.tasks.task import Measured, Prepared, Validation
 from glassformer.video.datasets import ClipRecord
 
 if TYPE_CHECKING:
@@ -34,9 +32,11 @@ class HiddenClips(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, clips: SeenClips, config: VideoMAEConfig, ratio: float, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, clips: Seen[ClipRecord], config: VideoMAEConfig, ratio: float, *, batch_size: int, seed: int
+    ) -> None:
         self.clips, self.config, self.ratio, self.seed = clips, config, ratio, seed
-        self.numbers = cut(np.arange(len(clips)), batch_size)
+        self.numbers = clips.cut(batch_size)
         self._spread: float | None = None
 
     def batches(self) -> Iterable[Batch]:
@@ -46,7 +46,7 @@ class HiddenClips(Validation):
         """The clips of these numbers; what is hidden of them depends on the first."""
         numbers = list(numbers)
         random = np.random.default_rng([self.seed, int(numbers[0])])
-        return hidden(stacked_clips(self.clips.some(numbers)), self.config, self.ratio, self.clips.processor, random)
+        return hidden(stacked(self.clips.some(numbers)), self.config, self.ratio, self.clips.processor, random)
 
     def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
         """`explained`: the part of the hidden pixels' spread about their clip's mean that is drawn."""
@@ -71,37 +71,31 @@ class HiddenClips(Validation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedVideo(Task):
+class MaskedVideo(PictureTask):
     """A masked autoencoder learns from clips without labels; the baseline draws each tubelet's mean.
 
     `mask_ratio` of the places are hidden, each at all times (the paper's 0.9 is for 14 × 14 places).
     """
 
     mask_ratio: float = 0.9
-    data: ClassVar[type] = Pictures
-    reads: ClassVar[tuple[str, ...]] = ("processor",)
     unit: ClassVar[str] = "clips"
     found_in_data: ClassVar[tuple[str, ...]] = ()
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
-        processor = processor_of(recipe, readers)
-        clips, config, ratio = clips_of(recipe), self.config_of(recipe.model), self.mask_ratio
-        size, seed = recipe.evaluation.batch_size, recipe.training.seed
-        tubes(config, 1, ratio)
-        parts = (clips.train, clips.validation, clips.test)
-        train, validation, test = (SeenClips(part, processor, config.num_frames) for part in parts)
+        processor, augment = processor_of(recipe, readers), recipe.pictures.augment
+        config, ratio, seed = self.config_of(recipe.model), self.mask_ratio, recipe.training.seed
+        tubes(config, 1, ratio)  # raises where nothing could be hidden, before anything is read
+        unlabelled = replace(clips_of(recipe), labels=())
 
         def make(records: list[ClipRecord], random: np.random.Generator) -> Batch:
-            pixels = augmented(stacked_clips(records), recipe.pictures.augment, random)
-            return hidden(pixels, config, ratio, processor, random)
+            return hidden(augmented(stacked(records), augment, random), config, ratio, processor, random)
 
-        return Prepared(
-            readers=Readers(processor=processor),
-            batches=clip_loader(recipe, train, make),
-            validation=HiddenClips(validation, config, ratio, batch_size=size, seed=seed),
-            data=str(clips),
-            baseline={"explained": 0.0},
-            test=HiddenClips(test, config, ratio, batch_size=size, seed=seed) if len(test) else None,
+        return prepared(
+            recipe,
+            unlabelled.each(lambda part: framed(part, processor, config.num_frames)),
+            make=make,
+            validation=lambda part, _, size: HiddenClips(part, config, ratio, batch_size=size, seed=seed),
+            baseline=lambda _: {"explained": 0.0},
         )
 
     def build(self, config: Any) -> VideoMAE:
@@ -115,9 +109,6 @@ class MaskedVideo(Task):
 
     def check(self, recipe: "Recipe") -> None:
         check_not_mixed(recipe)
-
-    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
-        """Not counted: the encoder reads a part of the tubelets."""
 
     def next_command(self, folder: Path) -> str:
         return f"glassformer train videomae_motion --init.from {folder}/model"

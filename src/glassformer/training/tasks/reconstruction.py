@@ -1,7 +1,7 @@
 """Drawing what is hidden (He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners")."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,13 +14,20 @@ from glassformer.image.draw import draw_sheet
 from glassformer.image.processor import ImageProcessor
 from glassformer.models.mae import MAE, MAEConfig
 from glassformer.models.outputs import ReconstructionOutput
-from glassformer.training.batches import Batch, cut
-from glassformer.training.data import Pictures
+from glassformer.training.batches import Batch
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import augmented, check_not_mixed
 from glassformer.training.tasks.heads import family_of
-from glassformer.training.tasks.pictures import Seen, loader_of, pictures_of, processor_of, stacked
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+from glassformer.training.tasks.pictures import (
+    PictureTask,
+    Seen,
+    pictures_of,
+    prepared,
+    processor_of,
+    resized,
+    stacked,
+)
+from glassformer.training.tasks.task import Measured, Prepared, Validation
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -33,9 +40,9 @@ class Hidden(Validation):
 
     more_in_the_end = True
 
-    def __init__(self, pictures: Seen, patches: int, *, batch_size: int, seed: int) -> None:
+    def __init__(self, pictures: Seen[Record], patches: int, *, batch_size: int, seed: int) -> None:
         self.pictures, self.patches, self.seed = pictures, patches, seed
-        self.numbers = cut(np.arange(len(pictures)), batch_size)
+        self.numbers = pictures.cut(batch_size)
         self._spread: float | None = None
 
     def batches(self) -> Iterable[Batch]:
@@ -71,31 +78,26 @@ class Hidden(Validation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruction(Task):
+class Reconstruction(PictureTask):
     """A masked autoencoder learns from pictures without labels; the baseline is the mean of what is visible."""
 
-    data: ClassVar[type] = Pictures
-    reads: ClassVar[tuple[str, ...]] = ("processor",)
-    unit: ClassVar[str] = "pictures"
     found_in_data: ClassVar[tuple[str, ...]] = ()
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
-        pictures, processor = pictures_of(recipe, "classification"), processor_of(recipe, readers)
+        processor, augment = processor_of(recipe, readers), recipe.pictures.augment
         config: Any = recipe.model
-        patches, size = (config.image_size // config.patch_size) ** 2, recipe.evaluation.batch_size
-        parts = (pictures.train, pictures.validation, pictures.test)
-        train, validation, test = (Seen(part, processor) for part in parts)
+        patches, seed = (config.image_size // config.patch_size) ** 2, recipe.training.seed
+        unlabelled = replace(pictures_of(recipe, "classification"), labels=())
 
         def make(records: list[Record], random: np.random.Generator) -> Batch:
-            return hidden(augmented(stacked(records), recipe.pictures.augment, random), patches, processor, random)
+            return hidden(augmented(stacked(records), augment, random), patches, processor, random)
 
-        return Prepared(
-            readers=Readers(processor=processor),
-            batches=loader_of(recipe, train, make),
-            validation=Hidden(validation, patches, batch_size=size, seed=recipe.training.seed),
-            data=str(pictures),
-            baseline={"explained": 0.0},
-            test=Hidden(test, patches, batch_size=size, seed=recipe.training.seed) if len(test) else None,
+        return prepared(
+            recipe,
+            unlabelled.each(lambda part: resized(part, processor)),
+            make=make,
+            validation=lambda part, _, size: Hidden(part, patches, batch_size=size, seed=seed),
+            baseline=lambda _: {"explained": 0.0},
         )
 
     def build(self, config: Any) -> MAE:
@@ -105,9 +107,6 @@ class Reconstruction(Task):
 
     def check(self, recipe: "Recipe") -> None:
         check_not_mixed(recipe)
-
-    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
-        """Not counted: the encoder reads a part of the patches."""
 
     def next_command(self, folder: Path) -> str:
         return f"glassformer train mae_probe --init.from {folder}/model"

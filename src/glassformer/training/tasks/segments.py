@@ -22,17 +22,16 @@ SHOWN = 8  # pictures on the sheet of predictions
 ROOM = 1 << 28  # bytes of pictures that are kept in memory; their maps and masks come to them
 
 
-def whole(records: Records[Any, Record], processor: ImageProcessor, room: int = ROOM) -> Seen:
+def whole(records: Records[Any, Record], processor: ImageProcessor, room: int = ROOM) -> Seen[Record]:
     """Records at their own size: the processor resizes a picture together with its map, its boxes, its masks."""
-    return Seen(records, replace(processor, size=None, crop=None), room)
+    return Seen(records, processor, lambda record: record, room)
 
 
 def check_flips_alone(recipe: "Recipe") -> None:
-    """Raise ValueError where pictures are to be changed in a way that their maps and masks do not follow."""
+    """Raise ValueError where pictures are to be changed in a way that their maps, boxes and masks do not follow."""
     if replace(recipe.pictures.augment, flip=0.0) != Augmentation():
-        raise ValueError(
-            f"[data.augment] of pictures whose pixels are labelled can only flip, not {recipe.pictures.augment}"
-        )
+        raise ValueError(f"[data.augment] can only flip pictures that have maps, boxes or masks, which follow nothing "
+                         f"else; it is {recipe.pictures.augment}")  # fmt: skip
 
 
 def flipped(records: Sequence[Record], chance: float, random: np.random.Generator) -> list[Record]:

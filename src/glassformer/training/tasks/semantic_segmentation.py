@@ -2,24 +2,29 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from glassformer.image.datasets import Record, Records
+from glassformer.image.datasets import Record
 from glassformer.image.draw import draw_sheet
 from glassformer.image.postprocess import semantic_maps
 from glassformer.image.processor import ImageProcessor
 from glassformer.metrics.segmentation import UNLABELLED, class_ious, mean_iou, pixel_accuracy, pixel_counts
-from glassformer.training.batches import Batch, cut
-from glassformer.training.data import Pictures
+from glassformer.training.batches import Batch
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
-from glassformer.training.tasks.pictures import Seen, classes_of, loader_of, pictures_of, processor_of, rows_at_once
+from glassformer.training.tasks.pictures import (
+    PictureTask,
+    Seen,
+    labelled,
+    pictures_of,
+    prepared,
+    processor_of,
+)
 from glassformer.training.tasks.segments import SHOWN, check_flips_alone, coloured, flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+from glassformer.training.tasks.task import Measured, Prepared, Validation
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -32,11 +37,9 @@ class Maps(Validation):
 
     more_in_the_end = True
 
-    def __init__(
-        self, records: Records[Any, Record], labels: tuple[str, ...], processor: ImageProcessor, batch_size: int
-    ) -> None:
-        self.pictures, self.labels, self.processor = whole(records, processor), labels, processor
-        self.numbers = cut(np.arange(len(records)), rows_at_once(processor, batch_size))
+    def __init__(self, pictures: Seen[Record], labels: tuple[str, ...], batch_size: int) -> None:
+        self.pictures, self.labels, self.processor = pictures, labels, pictures.processor
+        self.numbers = pictures.cut(batch_size)
         self.room = SHOWN
 
     def batches(self) -> Iterable[Batch]:
@@ -74,37 +77,23 @@ class Maps(Validation):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticSegmentation(Task):
+class SemanticSegmentation(PictureTask):
     """A model that looks at pictures learns the class of each pixel; the baseline says the commonest everywhere."""
 
-    data: ClassVar[type] = Pictures
-    reads: ClassVar[tuple[str, ...]] = ("processor",)
-    unit: ClassVar[str] = "pictures"
     metric: ClassVar[str] = "mean_iou"
-    found_in_data: ClassVar[tuple[str, ...]] = ("labels", "num_classes")
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         # Our maps number the classes by name; a released model's processor may shift its own maps' numbers.
         processor = replace(processor_of(recipe, readers), reduce_labels=False)
-        pictures = pictures_of(recipe, "semantic")
-        labels = classes_of(recipe, pictures)
-        pictures, size = pictures.named(labels), recipe.evaluation.batch_size
-        train = whole(pictures.train, processor)
-        validation, test = (Maps(part, labels, processor, size) for part in (pictures.validation, pictures.test))
-
-        def make(records: list[Record], random: np.random.Generator) -> Batch:
-            return mapped(flipped(records, recipe.pictures.augment.flip, random), processor)
-
-        common = commonest(train, len(labels))
-        return Prepared(
-            readers=Readers(processor=processor),
-            batches=loader_of(recipe, train, make),
-            validation=validation,
-            data=f"{pictures}, of {len(labels)} classes",
-            settings={"labels": labels, "num_classes": len(labels)},
-            baseline=everywhere(common, validation.pictures, len(labels)),
-            test=test if len(pictures.test) else None,
-            test_baseline=everywhere(common, test.pictures, len(labels)) if len(pictures.test) else {},
+        pictures = labelled(recipe, pictures_of(recipe, "semantic")).each(lambda part: whole(part, processor))
+        flip, num_classes = recipe.pictures.augment.flip, len(pictures.labels)
+        common = commonest(pictures.train, num_classes)
+        return prepared(
+            recipe,
+            pictures,
+            make=lambda records, random: mapped(flipped(records, flip, random), processor),
+            validation=Maps,
+            baseline=lambda part: everywhere(common, part, num_classes),
         )
 
     def build(self, config: Any) -> Any:
@@ -112,12 +101,6 @@ class SemanticSegmentation(Task):
 
     def check(self, recipe: "Recipe") -> None:
         check_flips_alone(recipe)
-
-    def flops_per_unit(self, model: Any, recipe: "Recipe") -> None:
-        """Not known of every model that looks at pictures."""
-
-    def next_command(self, folder: Path) -> str:
-        return f"glassformer predict --model {folder} PICTURE.png"
 
 
 def mapped(records: Sequence[Record], processor: ImageProcessor) -> Batch:
@@ -128,7 +111,7 @@ def mapped(records: Sequence[Record], processor: ImageProcessor) -> Batch:
     return Batch(inputs=inputs, target="labels", units=len(records), ignored=UNLABELLED)
 
 
-def commonest(pictures: Seen, num_classes: int) -> int:
+def commonest(pictures: Seen[Record], num_classes: int) -> int:
     """The class of most pixels."""
     counts = np.zeros(num_classes, np.int64)
     for record in pictures.some(range(min(COUNTED, len(pictures)))):
@@ -137,7 +120,7 @@ def commonest(pictures: Seen, num_classes: int) -> int:
     return int(counts.argmax())
 
 
-def everywhere(number: int, pictures: Seen, num_classes: int) -> dict[str, float]:
+def everywhere(number: int, pictures: Seen[Record], num_classes: int) -> dict[str, float]:
     """What is reached by one class for every pixel."""
     counts = np.zeros((num_classes, num_classes), np.int64)
     for record in pictures.some(range(len(pictures))):
