@@ -19,7 +19,7 @@ from glassformer.models.detr import DETRConfig, DETRForObjectDetection
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import Targets
 from glassformer.training import train
-from glassformer.training.places import PlaceObjective, check_places, grid_centres, owners, place_loss
+from glassformer.training.places import PlaceObjective, box_place_loss, check_places, grid_centres, owners
 from glassformer.training.recipe import load_recipe
 from glassformer.training.tasks.detection import detected, matches, precision
 from glassformer.training.tasks.segments import mirrored
@@ -78,9 +78,8 @@ def test_places_teach_the_encoder_and_the_heads() -> None:
     model = ConditionalDETRForObjectDetection(ConditionalDETRConfig(**SMALL)).train()
     inputs: Any = {"pixel_values": torch.randn(2, 3, 48, 64), "labels": [label([0.5, 0.5, 0.5, 0.5]), label()]}
     plain = model(**inputs)
-    features = plain.encoder_last_hidden_state
-    more = place_loss(model, features, (6, 8), Targets.of(inputs["labels"], 2, 3, features))
-    torch.testing.assert_close(PlaceObjective(2.0)(model, inputs), plain.loss + 2 * more)
+    more = box_place_loss(model, plain, inputs)
+    torch.testing.assert_close(PlaceObjective(box_place_loss, 2.0)(model, inputs), plain.loss + 2 * more)
     assert more > 0
     assert not torch.equal(*(torch.autograd.grad(loss, model.body.encoder.project.weight, retain_graph=True)[0]
                              for loss in (plain.loss, plain.loss + more)))  # fmt: skip
@@ -88,13 +87,15 @@ def test_places_teach_the_encoder_and_the_heads() -> None:
     with pytest.raises(TypeError, match="places learn in a conditional DETR"):
         check_places(DETRForObjectDetection(DETRConfig(**SMALL)))
     with pytest.raises(ValueError, match="these have a pixel_mask"):
-        PlaceObjective(2.0)(model, inputs | {"pixel_mask": torch.ones(2, 48, 64)})
+        PlaceObjective(box_place_loss, 2.0)(model, inputs | {"pixel_mask": torch.ones(2, 48, 64)})
 
 
 def test_places_learn_where_nothing_is_and_where_all_pictures_are_empty() -> None:
     torch.manual_seed(0)
     model = ConditionalDETRForObjectDetection(ConditionalDETRConfig(**SMALL)).train()
-    loss = PlaceObjective(1.0)(model, {"pixel_values": torch.randn(2, 3, 32, 32), "labels": [label(), label()]})
+    loss = PlaceObjective(box_place_loss, 1.0)(
+        model, {"pixel_values": torch.randn(2, 3, 32, 32), "labels": [label(), label()]}
+    )
     loss.backward()
     assert loss.isfinite()
 

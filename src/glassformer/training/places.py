@@ -1,11 +1,11 @@
-"""Help for a detector that learns from scratch: every place of the picture learns too, not the matched queries alone.
+"""Help for queries that learn from scratch: every place of the picture that they read learns too.
 
 A set loss teaches as many predictions as there are objects, and which ones changes as long as nothing is learned (Li et
 al. 2022, "DN-DETR", section 3.1). One-to-many supervision of the encoder beside it (Zong et al. 2023, "Co-DETR") says
-at once what is where.
+at once what is where. The model's own heads read each place as if it were a query: no parameter is added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,23 +25,23 @@ nothing; logits of classes that it takes for equally probable it moves a fifth a
 
 @dataclass(frozen=True)
 class PlaceObjective:
-    """The detector's loss and `weight` times that of the encoder's places, for training; evaluation knows the former.
+    """The model's loss and `weight` times that of the places, for training; evaluation knows the former.
 
-    The model's own heads read each place of the encoder's grid as if it were a query whose reference point is the
-    place's centre: no parameter is added.
+    `place_loss` is given the model, its output for a batch, and the batch's inputs.
     """
 
+    place_loss: Callable[[Any, Any, Mapping[str, Any]], Float[Tensor, ""]]
     weight: float
 
     def __call__(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
-        """The loss of a batch. Raises ValueError where its pictures are of several sizes."""
-        if inputs.get("pixel_mask") is not None:
-            raise ValueError("places learn where all pictures of a batch are of one size; these have a pixel_mask")
-        output, stride = model(**inputs), model.config.backbone.stride
-        rows, columns = (-(-length // stride) for length in inputs["pixel_values"].shape[2:])
-        features = output.encoder_last_hidden_state
-        targets = Targets.of(inputs["labels"], len(features), model.config.num_classes, features)
-        return output.loss + self.weight * place_loss(model, features, (rows, columns), targets)
+        output = model(**inputs)
+        return output.loss + self.weight * self.place_loss(model, output, inputs)
+
+
+def check_place_weight(weight: float | None) -> None:
+    """Raise ValueError for a weight by which places learn nothing."""
+    if weight is not None and weight <= 0:
+        raise ValueError(f"place_weight={weight} teaches nothing; expected more than 0, or none")
 
 
 def check_places(model: Any) -> None:
@@ -51,12 +51,19 @@ def check_places(model: Any) -> None:
                         f"{type(model).__name__}")  # fmt: skip
 
 
-def place_loss(model: Any, features: Float[Tensor, "b s d"], size: tuple[int, int], targets: Targets) -> Tensor:
-    """The detector's loss of what its heads say of each place, with the objects of `owners`, per place that has one."""
-    criterion, centres = model.criterion, grid_centres(size).to(features)
+def box_place_loss(model: Any, output: Any, inputs: Mapping[str, Any]) -> Float[Tensor, ""]:
+    """A detector's loss of what its heads say of each place, with the objects of `owners`, per place that has one.
+
+    A place's reference point is its centre. Raises ValueError where the batch's pictures are of several sizes.
+    """
+    if inputs.get("pixel_mask") is not None:
+        raise ValueError("places learn where all pictures of a batch are of one size; these have a pixel_mask")
+    features, criterion, stride = output.encoder_last_hidden_state, model.criterion, model.config.backbone.stride
+    rows, columns = (-(-length // stride) for length in inputs["pixel_values"].shape[2:])
+    targets = Targets.of(inputs["labels"], len(features), model.config.num_classes, features)
+    centres = grid_centres((rows, columns)).to(features)
     logits = model.class_head(features).float()
-    points = F.pad(centres.logit(), (0, 2))
-    boxes = (model.box_head(features) + points).float().sigmoid()
+    boxes = (model.box_head(features) + F.pad(centres.logit(), (0, 2))).float().sigmoid()
     owner = owners(centres, targets)
     has = owner >= 0
     count = max(int(has.sum()), 1)
@@ -95,3 +102,35 @@ def owners(centres: Float[Tensor, "s 2"], targets: Targets) -> Int[Tensor, "b s"
             found.append(torch.full((len(centres),), -1, device=centres.device))
         start += count
     return torch.stack(found)
+
+
+def mask_place_loss(model: Any, output: Any, inputs: Mapping[str, Any]) -> Float[Tensor, ""]:
+    """Cross-entropy of the places of the pixel decoder's grids with the `shares` of classes; nothing counts as in
+    queries.
+
+    −Σ w_n s_n log p_n / Σ w_n s_n over places and classes n, w_n = 1, or `nothing_weight` for "nothing". Masks alone
+    ask of a place whose it is, never what, and of the few queries classes are learned late.
+    """
+    config, grids = model.config, output.pixel_decoder_hidden_states
+    masks, classes = inputs["mask_labels"], inputs["class_labels"]
+    places = torch.cat([grid.flatten(2).mT for grid in grids], dim=1)
+    wanted = torch.cat([shares(masks, classes, config.num_classes, grid) for grid in grids], dim=1)
+    weights = wanted.new_ones(wanted.shape[-1])
+    weights[-1] = config.nothing_weight
+    logs = model.head(model.body.norm(places)).to(wanted).log_softmax(-1)
+    return -(wanted * weights * logs).sum() / (wanted * weights).sum()
+
+
+def shares(
+    masks: Sequence[Tensor], classes: Sequence[Tensor], num_classes: int, grid: Float[Tensor, "b d y x"]
+) -> Float[Tensor, "b s n"]:
+    """The part of each place that objects of each class cover, and last the part that none does; they sum to 1.
+
+    Masks (m, y', x') of objects that do not overlap, and their classes (m,), for each picture; a grid for its size.
+    """
+    size = (grid.shape[2], grid.shape[3])
+    covered = torch.zeros(len(masks), num_classes, *masks[0].shape[1:], device=grid.device)
+    for there, own, kinds in zip(covered, masks, classes, strict=True):
+        there.index_add_(0, kinds.to(grid.device), own.to(there))
+    parts = F.adaptive_avg_pool2d(covered, size)
+    return torch.cat([parts, 1 - parts.sum(1, keepdim=True)], dim=1).flatten(2).mT

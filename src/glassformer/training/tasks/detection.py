@@ -17,7 +17,7 @@ from glassformer.metrics.coco_ap import ap_of_classes, coco_ap
 from glassformer.models.set_loss import OneClass, Targets
 from glassformer.parts.batch_norm import thaw_batch_norm
 from glassformer.training.batches import Batch
-from glassformer.training.places import PlaceObjective, check_places
+from glassformer.training.places import PlaceObjective, box_place_loss, check_place_weight, check_places
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import (
@@ -112,8 +112,7 @@ class Detection(PictureTask):
     metric: ClassVar[str] = "ap"
 
     def __post_init__(self) -> None:
-        if self.place_weight is not None and self.place_weight <= 0:
-            raise ValueError(f"place_weight={self.place_weight} teaches nothing; expected more than 0, or none")
+        check_place_weight(self.place_weight)
 
     def check(self, recipe: "Recipe") -> None:
         check_flips_alone(recipe)
@@ -127,7 +126,7 @@ class Detection(PictureTask):
             make=lambda records, random: detected(flipped(records, flip, random), processor),
             validation=Found,
             baseline=lambda part: unseen(pictures.train, part),
-            objective=PlaceObjective(self.place_weight) if self.place_weight else own_loss,
+            objective=PlaceObjective(box_place_loss, self.place_weight) if self.place_weight else own_loss,
         )
 
     def build(self, config: Any) -> Any:

@@ -13,7 +13,7 @@ from glassformer.image.postprocess import instance_segments
 from glassformer.image.processor import ImageProcessor, mask_labels
 from glassformer.metrics.coco_ap import ap_of_classes, coco_ap, from_run_lengths, run_lengths
 from glassformer.training.batches import Batch
-from glassformer.training.mask_places import MaskPlaceObjective
+from glassformer.training.places import PlaceObjective, check_place_weight, mask_place_loss
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import (
@@ -92,7 +92,7 @@ class Masks(Validation):
 class MaskSegmentation(PictureTask):
     """A model learns the objects of pictures by their masks; the baseline takes regions of one colour for objects.
 
-    place_weight  of the loss of every place that the queries read, beside theirs (see `training.mask_places`)
+    place_weight  of the loss of every place that the queries read, beside theirs (see `training.places`)
     """
 
     place_weight: float | None = None
@@ -100,8 +100,7 @@ class MaskSegmentation(PictureTask):
     metric: ClassVar[str] = "mask_ap"
 
     def __post_init__(self) -> None:
-        if self.place_weight is not None and self.place_weight <= 0:
-            raise ValueError(f"place_weight={self.place_weight} teaches nothing; expected more than 0, or none")
+        check_place_weight(self.place_weight)
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         processor, flip = replace(processor_of(recipe, readers), pad=True), recipe.pictures.augment.flip
@@ -112,7 +111,7 @@ class MaskSegmentation(PictureTask):
             make=lambda records, random: masked(flipped(records, flip, random), processor),
             validation=Masks,
             baseline=lambda part: regions(part, processor),
-            objective=MaskPlaceObjective(self.place_weight) if self.place_weight else own_loss,
+            objective=PlaceObjective(mask_place_loss, self.place_weight) if self.place_weight else own_loss,
         )
 
     def build(self, config: Any) -> Any:

@@ -1,6 +1,7 @@
 """What the tasks share that learn from pictures, or clips: where these come from, which classes they have, at what
 size they are seen."""
 
+from abc import ABC
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +35,7 @@ ROOM = 1 << 29  # bytes of pictures that are kept in memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureTask(Task):
+class PictureTask(Task, ABC):
     """A task that learns from pictures, or clips."""
 
     data: ClassVar[type] = Pictures

@@ -1,6 +1,8 @@
 """Places of the picture that learn what lies on them, beside the queries of Mask2Former."""
 
 import math
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 from glassformer.models.mask2former import Mask2FormerForUniversalSegmentation
 from glassformer.models.mask2former_config import Mask2FormerConfig
 from glassformer.models.swin import SwinConfig
-from glassformer.training.mask_places import MaskPlaceObjective, place_loss, shares
+from glassformer.training.places import PlaceObjective, mask_place_loss, shares
 from glassformer.training.tasks.mask_segmentation import MaskSegmentation
 
 BACKBONE = SwinConfig(
@@ -37,6 +39,16 @@ def loss_of(model: Mask2FormerForUniversalSegmentation, pictures: Tensor) -> Ten
     return model(pixel_values=pictures, mask_labels=MASKS, class_labels=CLASSES).loss
 
 
+def loss_of_places(
+    model: Mask2FormerForUniversalSegmentation,
+    grids: Sequence[Tensor],
+    masks: Sequence[Tensor] = MASKS,
+    classes: Sequence[Tensor] = CLASSES,
+) -> Tensor:
+    output = SimpleNamespace(pixel_decoder_hidden_states=grids)
+    return mask_place_loss(model, output, {"mask_labels": masks, "class_labels": classes})
+
+
 def test_a_place_belongs_to_the_classes_of_what_covers_it_in_parts() -> None:
     found = shares(MASKS, CLASSES, 3, torch.zeros(2, 1, 2, 2))
     assert found.shape == (2, 4, 4)
@@ -51,10 +63,10 @@ def test_places_teach_with_the_models_own_head_beside_its_own_loss() -> None:
     pictures = torch.randn(2, 3, 32, 32)
     plain = loss_of(model, pictures)
     grids, _ = model.body.pixels(model.body.backbone.feature_maps(pictures))
-    more = place_loss(model, grids, MASKS, CLASSES)
+    more = loss_of_places(model, grids)
     inputs = {"pixel_values": pictures, "mask_labels": MASKS, "class_labels": CLASSES}
     torch.manual_seed(1)
-    torch.testing.assert_close(MaskPlaceObjective(2.0)(model, inputs), plain + 2 * more)
+    torch.testing.assert_close(PlaceObjective(mask_place_loss, 2.0)(model, inputs), plain + 2 * more)
     assert more > 0
     (slope,) = torch.autograd.grad(more, model.body.pixels.project[0][0].weight)
     assert slope.abs().max() > 0
@@ -70,8 +82,8 @@ def test_the_loss_of_places_is_the_weighted_cross_entropy_with_their_parts() -> 
     grid = torch.randn(2, 32, 2, 2)
     something, nothing, total = 1.25, 6.75, math.log(3 + math.e)
     wanted = (something * total + 0.1 * nothing * (total - 1)) / (something + 0.1 * nothing)
-    assert place_loss(model, [grid], MASKS, CLASSES).item() == pytest.approx(wanted, rel=1e-6)
-    empty = place_loss(model, [grid], [MASKS[1]] * 2, [CLASSES[1]] * 2)
+    assert loss_of_places(model, [grid]).item() == pytest.approx(wanted, rel=1e-6)
+    empty = loss_of_places(model, [grid], [MASKS[1]] * 2, [CLASSES[1]] * 2)
     assert empty.item() == pytest.approx(total - 1, rel=1e-6)
 
 
