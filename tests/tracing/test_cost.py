@@ -8,10 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glassformer import cli
 from glassformer.models.catalog import CONFIGS, HEADS, MODELS, build
+from glassformer.ops import attend
+from glassformer.ops.mask import Mask
 from glassformer.parts import kernels
 from glassformer.tracing.cost import cost, human, optimizer_bytes, skeleton_of
 from glassformer.tracing.cost_check import check, saved
 from glassformer.tracing.hardware import HARDWARE, hardware
+from glassformer.tracing.ledger import Ledger
+from glassformer.tracing.part_costs import CountedAttend
 from glassformer.training.optimizers import OPTIMIZERS, ModelOptimizer
 
 TOKENS = {"vocab_size": 600, "dim": 64, "num_heads": 4}
@@ -110,6 +114,24 @@ def test_long_rows_keep_what_other_kernels_keep(name):
 def test_a_small_model_of_windows_needs_a_little_more_than_is_said_for_its_masks():
     peak = compared("modernbert", length=512, training=True)["peak of a step"]
     assert 0 <= peak.measured - peak.said <= 4 * 512 * 512  # bytes: masks that are written out are not counted
+
+
+@pytest.mark.parametrize("mask", [Mask.causal(), Mask.causal() & Mask.window(128)], ids=["causal", "window"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_attention_is_said_to_be_tiled_where_it_is(mask, dtype, monkeypatch):
+    q, kernels_run = torch.randn(1, 2, 1024, 8, dtype=dtype), []
+    for name in ("products", "tiled", "windowed", "sdpa"):
+        kernel = getattr(attend, name)
+        monkeypatch.setattr(
+            attend, name, lambda *a, name=name, kernel=kernel, **o: kernels_run.append(name) or kernel(*a, **o)
+        )
+    ledger, options = Ledger("cpu", dtype.itemsize), {"mask": mask, "score_bias": None, "scale": 1.0, "dropout": 0.0}
+    with torch.no_grad():
+        attend.auto(q, q, q, **options)
+        counted = CountedAttend(ledger, "attention", automatic=True)
+        counted(*(x.to("meta") for x in (q, q, q)), **options)
+    assert (kernels_run == ["tiled"]) == (not ledger.kept)
+    assert ledger.entries[0].moved == 4 * q.nbytes
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if hasattr(MODELS[n], "new_cache")])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.models.heads import Transform
+from glassformer.ops.attend import QUICK
 from glassformer.ops.attend_window import BLOCK
 from glassformer.ops.mask import Mask, Window
 from glassformer.parts import (
@@ -96,6 +97,7 @@ class CountedAttend:
     """softmax(scale · q kᵀ) v: `attention_flops`; reads q, k, v, writes the output; keeps, beside q, k and v,
 
     formed     b h t s weights (`weights_bytes`)
+    tiled      nothing: without gradients scores are formed for a tile at a time, which does not leave the cache
     fused      the output, b h t numbers in float32 (the logarithm of each row's sum: Dao et al. 2022, section 3.1),
                and t s of a mask that is more than causal, or h t s of a bias
     windowed   the same for each block of queries, with copies of the keys and values within its reach
@@ -114,8 +116,9 @@ class CountedAttend:
         automatic = self.automatic and self.ledger.device == "cpu"
         small = t > 1 and t * s * size <= SMALL_WEIGHTS
         learned = score_bias is not None and score_bias.requires_grad
-        narrow = automatic and not small and is_narrow(mask, t, s)
-        formed = automatic and not narrow and (small or dropout > 0 or learned)
+        tiled = automatic and not small and t > 1 and q.dtype in QUICK and not torch.is_grad_enabled()
+        narrow = automatic and not small and not tiled and is_narrow(mask, t, s)
+        formed = automatic and not tiled and not narrow and (small or dropout > 0 or learned)
         flops = attention_flops(b, h, t, s, width, v.shape[-1])
         weights = 2 * b * h * t * s * size if formed else 0  # written once, read once
         self.ledger.add(self.name, "attention scores", flops, 2 * q.nbytes + k.nbytes + v.nbytes + weights)
@@ -128,8 +131,9 @@ class CountedAttend:
             bias = score_bias.nbytes if learned and score_bias is not None else 0  # its gradient grows layer by layer
             self.ledger.keep_bytes(weights_bytes(q, k), beside=out.nbytes + _sizes(q, k, v) + bias)
             return out, None
-        if narrow:
-            self._keep_blocks(q, k, v, mask)
+        if tiled or narrow:
+            if narrow:
+                self._keep_blocks(q, k, v, mask)
             return q.new_empty(b, t, h, v.shape[-1]).transpose(1, 2), None
         alike = self.ledger.device == "cpu" and q.is_contiguous()  # there the output lies in memory as q does
         out = q.new_empty(b, h, t, v.shape[-1]) if alike else q.new_empty(b, t, h, v.shape[-1]).transpose(1, 2)
