@@ -1,0 +1,16 @@
+from glassformer.image.datasets import PictureSet as PictureSet
+from glassformer.image.datasets import Record as Record
+from glassformer.image.datasets import load_pictures as load_pictures
+from glassformer.image.files import read_image as read_image
+from glassformer.image.files import read_mask as read_mask
+from glassformer.image.files import write_image as write_image
+from glassformer.image.objects import Objects as Objects
+from glassformer.image.postprocess import Detections as Detections
+from glassformer.image.postprocess import Segments as Segments
+from glassformer.image.processor import ImageProcessor as ImageProcessor
+from glassformer.image.processor import ShortestEdge as ShortestEdge
+from glassformer.image.processor import load_image_processor as load_image_processor
+from glassformer.image.scenes import SceneBatch as SceneBatch
+from glassformer.image.scenes import Scenes as Scenes
+from glassformer.image.transforms import Augmentation as Augmentation
+from glassformer.image.transforms import PictureBatch as PictureBatch

@@ -1,0 +1,9 @@
+from glassformer.video.datasets import ClipRecord as ClipRecord
+from glassformer.video.datasets import ClipSet as ClipSet
+from glassformer.video.datasets import load_clips as load_clips
+from glassformer.video.files import filmstrip as filmstrip
+from glassformer.video.files import read_clip as read_clip
+from glassformer.video.files import write_clip as write_clip
+from glassformer.video.motions import Motions as Motions
+from glassformer.video.processor import ClipProcessor as ClipProcessor
+from glassformer.video.processor import load_clip_processor as load_clip_processor
