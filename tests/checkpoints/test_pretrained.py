@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy import Toy, ToyConfig, change_config, change_weights, their_folder, toy
 
 from glassformer.checkpoints.files import TensorFile
-from glassformer.checkpoints.pretrained import Pretrained, is_finite, load_folder
+from glassformer.checkpoints.pretrained import READ, Pretrained, is_finite, load_folder
 from glassformer.checkpoints.skeleton import skeleton
 from glassformer.foundation.atomic import MARK
 
@@ -322,9 +322,14 @@ Toy.from_pretrained(sys.argv[2])  # what loading imports is not what it costs
 open("/proc/self/clear_refs", "w").write("5")
 before = status("VmRSS")
 model = Toy.from_pretrained(sys.argv[3])
-weights = sum(parameter.nbytes for parameter in model.parameters())
-print((status("VmHWM") - before) / weights)
+print(status("VmHWM") - before, sum(parameter.nbytes for parameter in model.parameters()))
 """
+
+
+def memory_and_weights(small: Path, large: Path) -> list[int]:
+    """How many bytes the process grew by, at most, while it opened the large folder; and how many the weights have."""
+    command = [sys.executable, "-c", MEASURED, Path(__file__).parent, small, large]
+    return [int(word) for word in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()]
 
 
 @pytest.mark.slow
@@ -332,6 +337,21 @@ print((status("VmHWM") - before) / weights)
 def test_loading_needs_hardly_more_memory_than_the_weights(tmp_path):
     toy().save_pretrained(tmp_path / "small")
     toy(dim=1024, num_layers=30, vocab_size=5000).save_pretrained(tmp_path / "large")  # 0.5 GB
-    command = [sys.executable, "-c", MEASURED, Path(__file__).parent, tmp_path / "small", tmp_path / "large"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert float(done.stdout) <= 1.1
+    memory, weights = memory_and_weights(tmp_path / "small", tmp_path / "large")
+    assert memory <= 1.1 * weights
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures memory by Linux's /proc")
+def test_what_is_only_looked_at_does_not_stay_in_memory(tmp_path):
+    toy().save_pretrained(tmp_path / "small")
+    toy(dim=8, num_layers=1, vocab_size=5_000_000).save_pretrained(tmp_path / "large")  # nearly all in one tensor
+    memory, weights = memory_and_weights(tmp_path / "small", tmp_path / "large")
+    assert weights > 2.3 * READ
+    assert memory < 1.3 * READ, "neither for the digests nor for what is not finite"
+
+
+@torch.inference_mode()
+def test_a_model_that_is_loaded_in_inference_mode_is_as_any_other(tmp_path):
+    model = Toy.from_pretrained(their_folder(tmp_path / "m"))
+    assert not any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers()))
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -52,6 +52,7 @@ METADATA = "__metadata__"
 DIGEST = "sha256:"  # + a tensor's name, or METADATA
 HEADER_LIMIT = 100_000_000  # bytes, as the format's own library has it
 READERS = 4  # threads that check digests: hashing is slower than reading
+READ = 2**24  # bytes that one of them reads before the pages are let go: as little as that stays in memory
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,13 @@ class TensorFile(Mapping[str, Tensor]):
             )
         return self._read(name)
 
-    def let_go(self, name: str, kept: Tensor) -> None:
-        """Give the pages of one tensor back to the system, unless `kept`, made of it, still lies in them."""
-        entry, start = self.entries[name], self._address
-        if start <= kept.data_ptr() < start + len(self._pages) or not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        begin, end = -(-entry.begin // mmap.PAGESIZE) * mmap.PAGESIZE, entry.end // mmap.PAGESIZE * mmap.PAGESIZE
-        if begin < end:
-            self._pages.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+    def let_go(self) -> None:
+        """Give the file's pages back to the system: the tensors stay, their pages come again when they are touched.
+
+        What was written to the tensors would be lost: this is for who has only read them.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._pages.madvise(mmap.MADV_DONTNEED)
 
     def _read(self, name: str) -> Tensor:
         entry, count = self.entries[name], math.prod(self.entries[name].shape)
@@ -145,18 +145,16 @@ class TensorFile(Mapping[str, Tensor]):
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
     @cached_property
-    def _address(self) -> int:
-        return torch.frombuffer(self._pages, dtype=torch.uint8).data_ptr()
-
-    @cached_property
     def _damaged(self) -> frozenset[str]:
         """The tensors that do not have their digests; all are looked at, several at a time, when the first is read."""
 
         def is_damaged(name: str) -> bool:
             tensor = self._read(name)
-            damaged = digest(tensor) != self.digests[name]
-            self.let_go(name, torch.empty(0))  # those that are read are soon back: they are in the system's cache
-            return damaged
+            taken, data = described(tensor.dtype, tuple(tensor.shape)), raw(tensor)
+            for start in range(0, len(data), READ):
+                taken.update(data[start : start + READ])
+                self.let_go()  # those that are read are soon back: they are in the system's cache
+            return taken.hexdigest() != self.digests[name]
 
         if not self.digests:
             return frozenset()

@@ -60,9 +60,10 @@ class TensorFolder(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         return self.where[name][name]
 
-    def let_go(self, name: str, kept: Tensor) -> None:
-        """Give the memory of one tensor back, unless `kept`, made of it, still lies there."""
-        self.where[name].let_go(name, kept)
+    def let_go(self) -> None:
+        """Give the pages of all files back, as `TensorFile.let_go` does."""
+        for file in self.files:
+            file.let_go()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.where)

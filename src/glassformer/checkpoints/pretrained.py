@@ -3,6 +3,7 @@
 import os
 from abc import ABC
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,6 +16,9 @@ from glassformer.checkpoints.hub import resolve
 from glassformer.checkpoints.skeleton import skeleton
 from glassformer.checkpoints.table import Table, Translation, load, save
 from glassformer.foundation.atomic import atomic_update
+
+PIECE = 2**24  # numbers that are looked at in one go
+READ = 2**26  # bytes of the files that are looked at before their pages are let go
 
 
 class Pretrained(ABC):
@@ -55,14 +59,15 @@ class Pretrained(ABC):
         config = cls.config_table.load(read_config(folder, cls))
         weights = TensorFolder(folder)
         config = cls.settled(config, weights)
-        model: Any = built(folder, cls, config)
-        tensors = load(weights, cls._table(config))
-        for part in cls.optional:
-            if not any(f"{name}.".startswith(f"{part}.") for name in tensors):
-                path, _, last = part.rpartition(".")
-                setattr(model.get_submodule(path), last, None)
-        check_fit(model, load(weights.meta(), cls._table(config)), folder, dtype, cls._table(config))
-        fill(model, tensors, weights, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite)
+        with torch.inference_mode(False):  # parameters that can be trained, and whose changes kernels can see
+            model: Any = built(folder, cls, config)
+            tensors = load(weights, cls._table(config))
+            for part in cls.optional:
+                if not any(f"{name}.".startswith(f"{part}.") for name in tensors):
+                    path, _, last = part.rpartition(".")
+                    setattr(model.get_submodule(path), last, None)
+            check_fit(model, tensors.of(weights.meta()), folder, dtype, cls._table(config))
+            fill(model, tensors, weights, dtype=dtype, device=device or "cpu", allow_nonfinite=allow_nonfinite)
         return model.eval()
 
     @classmethod
@@ -188,18 +193,22 @@ def fill(
     allow_nonfinite: bool,
 ) -> None:
     """Put the tensors, made of `weights`, in the places of a model built on the meta device, one by one."""
+    modules, read = dict(model.named_modules(remove_duplicate=False)), 0
     for name, tensor in tensors.items():
         stored = tensor.dtype
         tensor = tensor.to(dtype if tensor.is_floating_point() else None)
-        if not allow_nonfinite and not is_finite(tensor):
-            cast = f", as {tensor.dtype}," if tensor.dtype != stored else ""
-            raise ValueError(
-                f"{weights.folder}: tensor {tensors.sources[name][0]!r}{cast} holds NaN or infinity "
-                "(allow_nonfinite=True takes it nevertheless)"
-            )
-        put(model, name, tensor := tensor.to(device))
-        for source in tensors.sources[name]:
-            weights.let_go(source, tensor)
+        for piece in tensor.view(-1).split(PIECE):
+            if not allow_nonfinite and not is_finite(piece):
+                cast = f", as {tensor.dtype}," if tensor.dtype != stored else ""
+                raise ValueError(
+                    f"{weights.folder}: tensor {tensors.sources[name][0]!r}{cast} holds NaN or infinity "
+                    "(allow_nonfinite=True takes it nevertheless)"
+                )
+            if (read := read + piece.numel() * stored.itemsize) >= READ:
+                weights.let_go()
+                read = 0
+        path, _, leaf = name.rpartition(".")
+        put(modules[path], leaf, tensor.to(device))
     reset_buffers(model, torch.device(device))
 
 
@@ -209,20 +218,22 @@ def reset_buffers(model: nn.Module, device: torch.device) -> None:
     Raises RuntimeError where a tensor stays empty.
     """
     for module in model.modules():
-        if hasattr(module, "reset_buffers"):
-            module.reset_buffers(device)  # type: ignore[operator]
-    everything = [*model.named_parameters(), *model.named_buffers()]
-    if empty := [name for name, tensor in everything if tensor.is_meta]:
+        reset = getattr(type(module), "reset_buffers", None)  # of the class: a module without it is slow to say so
+        if reset is not None:
+            reset(module, device)
+    if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+        everything = [*model.named_parameters(), *model.named_buffers()]
+        empty = [name for name, tensor in everything if tensor.is_meta]
         raise RuntimeError(f"no file fills {listed(empty)} of {type(model).__name__}: its module needs reset_buffers")
 
 
-def put(model: nn.Module, name: str, tensor: Tensor) -> None:
-    """Set one parameter or buffer, keeping whether it takes a gradient."""
-    path, _, leaf = name.rpartition(".")
-    module = model.get_submodule(path)
-    old = getattr(module, leaf)
-    new = nn.Parameter(tensor, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else tensor
-    setattr(module, leaf, new)
+def put(module: nn.Module, leaf: str, tensor: Tensor) -> None:
+    """Set one of a module's own parameters or buffers, keeping whether it takes a gradient."""
+    old = module._parameters.get(leaf)
+    if old is None:
+        module._buffers[leaf] = tensor
+    else:
+        module._parameters[leaf] = nn.Parameter(tensor, requires_grad=old.requires_grad)
 
 
 def is_finite(tensor: Tensor) -> bool:

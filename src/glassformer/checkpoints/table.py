@@ -226,6 +226,10 @@ def only_match(tree: Node, name: str, patterns: Mapping[str, Row]) -> Match:
     raise ValueError(f"no row of the table names {name!r}{nearest}")
 
 
+Maker = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
+"""Makes the tensors of one row out of a state."""
+
+
 class Translation(Mapping[str, Tensor]):
     """A state dict under other names: the names are settled at once, each tensor is made when it is read.
 
@@ -236,10 +240,16 @@ class Translation(Mapping[str, Tensor]):
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self.state = state
         self.sources: dict[str, tuple[str, ...]] = {}
-        self._makers: dict[str, tuple[Callable[[], tuple[Tensor, ...]], int]] = {}
-        self._held: tuple[Callable[[], tuple[Tensor, ...]] | None, tuple[Tensor, ...]] = (None, ())
+        self._makers: dict[str, tuple[Maker, int]] = {}
+        self._held: tuple[Maker | None, tuple[Tensor, ...]] = (None, ())
 
-    def add(self, names: tuple[str, ...], sources: tuple[str, ...], make: Callable[[], tuple[Tensor, ...]]) -> None:
+    def of(self, state: Mapping[str, Tensor]) -> "Translation":
+        """The same names made of another state that has the same ones."""
+        other = Translation(state)
+        other.sources, other._makers = self.sources, self._makers
+        return other
+
+    def add(self, names: tuple[str, ...], sources: tuple[str, ...], make: Maker) -> None:
         for i, name in enumerate(names):
             if name in self.sources:
                 both = f"{self.sources[name][0]!r} and {sources[0]!r}"
@@ -251,7 +261,7 @@ class Translation(Mapping[str, Tensor]):
         make, i = self._makers[name]
         if self._held[0] is not make:
             self._held = (None, ())  # let go before the next is made
-            self._held = (make, make())
+            self._held = (make, make(self.state))
         tensor = self._held[1][i]
         if i == len(self._held[1]) - 1:
             self._held = (None, ())
@@ -283,16 +293,16 @@ def load(state: Mapping[str, Tensor], table: Table) -> Translation:
     for name, match in matches.items():
         if match.row.ours and not match.row.tied:
             twins = copies.pop(match.ours[0], []) if len(match.ours) == 1 else []
-            out.add(match.ours, (name,), splitter(state, match.row, name, twins))
+            out.add(match.ours, (name,), splitter(match.row, name, twins))
     for ours, (name, *twins) in copies.items():  # nobody else brings this tensor
-        out.add((ours,), (name,), splitter(state, matches[name].row, name, twins))
+        out.add((ours,), (name,), splitter(matches[name].row, name, twins))
     return out
 
 
-def splitter(state: Mapping[str, Tensor], row: Row, name: str, twins: list[str]) -> Callable[[], tuple[Tensor, ...]]:
+def splitter(row: Row, name: str, twins: list[str]) -> Maker:
     """A function that reads one tensor of theirs and gives its parts; raises ValueError where tied twins differ."""
 
-    def make() -> tuple[Tensor, ...]:
+    def make(state: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         parts = row.split(state[name], name)
         for twin in twins:
             if not parts[0].is_meta and not torch.equal(parts[0], state[twin]):
@@ -321,10 +331,10 @@ def save(state: Mapping[str, Tensor], table: Table) -> Translation:
         if missing := [part for part in parts if part not in state]:
             raise ValueError(f"{theirs!r} is made of {', '.join(parts)}, but {', '.join(missing)} is missing")
         done.add(theirs)
-        out.add((theirs,), parts, joiner(state, match.row, parts))
+        out.add((theirs,), parts, joiner(match.row, parts))
     return out
 
 
-def joiner(state: Mapping[str, Tensor], row: Row, parts: tuple[str, ...]) -> Callable[[], tuple[Tensor, ...]]:
+def joiner(row: Row, parts: tuple[str, ...]) -> Maker:
     """A function that reads our parts and gives their tensor."""
-    return lambda: (row.join(state[part] for part in parts),)
+    return lambda state: (row.join(state[part] for part in parts),)
