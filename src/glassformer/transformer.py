@@ -65,8 +65,9 @@ class Transformer(nn.Module):
         bias: linear layers and norms have one.
         device, dtype: of the parameters.
 
-    Beyond the activation, arguments go by name. Where torch takes a `custom_encoder`, set `model.encoder` to a module
-    that is called as `EncoderStack` is. Raises ValueError and TypeError for what does not fit.
+    Beyond the activation, arguments go by name. Where torch's halves are called, `torch_model.encoder(src)`, call
+    `encode` and `decode`; where torch takes a `custom_encoder`, set `model.encoder` to a module that is called as
+    `EncoderStack` is. Raises ValueError and TypeError for what does not fit.
     """
 
     def __init__(
@@ -87,8 +88,16 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         for name in placement:
+            if name in ("custom_encoder", "custom_decoder"):
+                half = name.removeprefix("custom_")
+                raise TypeError(f"Transformer takes no {name!r}; set model.{half}, called as {half.title()}Stack is")
             if name not in Placement.__annotations__:
                 raise TypeError(f"Transformer takes no {name!r}{did_you_mean(name, Placement.__annotations__)}")
+        for name, size, least in (("d_model", d_model, 1), ("nhead", nhead, 1), ("dim_feedforward", dim_feedforward, 1),
+                                  ("num_encoder_layers", num_encoder_layers, 0),
+                                  ("num_decoder_layers", num_decoder_layers, 0)):  # fmt: skip
+            if not isinstance(size, int) or size < least:
+                raise ValueError(f"{name}={size!r} is no size; expected a whole number, {least} or more")
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(f"there is no activation {activation!r}{did_you_mean(activation, ACTIVATIONS)}")
         sublayers = Sublayers(
@@ -158,17 +167,50 @@ class Transformer(nn.Module):
             ValueError, TypeError: for shapes and dtypes that do not fit, and for a mask that is said to be causal and
                 is not (where looking costs nothing).
         """
-        source, target = self._batched("src", src), self._batched("tgt", tgt)
-        if source.shape[0] != target.shape[0] or src.ndim != tgt.ndim:
+        if src.ndim != tgt.ndim or self._batched("src", src).shape[0] != self._batched("tgt", tgt).shape[0]:
             raise ValueError(f"src {tuple(src.shape)} and tgt {tuple(tgt.shape)} are not of the same batch")
-        (b, s, _), t, h = source.shape, target.shape[1], self.nhead
-        mask, bias = _lowered("src", src_mask, src_key_padding_mask, src_is_causal, (b, h, s, s), source)
-        memory = self.encoder(source, mask=mask, score_bias=bias)
-        mask, bias = _lowered("tgt", tgt_mask, tgt_key_padding_mask, tgt_is_causal, (b, h, t, t), target)
-        seen, added = _lowered("memory", memory_mask, memory_key_padding_mask, memory_is_causal, (b, h, t, s), target)
-        out = self.decoder(target, memory, mask=mask, score_bias=bias, context_mask=seen, context_bias=added)
-        out = out if self.batch_first or tgt.ndim == 2 else out.transpose(0, 1)
-        return out[0] if tgt.ndim == 2 else out
+        memory = self.encode(src, src_mask, src_key_padding_mask, src_is_causal)
+        return self.decode(
+            tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,
+            tgt_is_causal, memory_is_causal,
+        )  # fmt: skip
+
+    def encode(
+        self,
+        src: Float[Tensor, "*source d"],
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        src_is_causal: bool | None = None,
+    ) -> Float[Tensor, "*source d"]:
+        """The memory, of the shape of `src`: what `torch_model.encoder(src, ...)` is. Arguments as for `forward`."""
+        x = self._batched("src", src)
+        b, s, _ = x.shape
+        mask, bias = _lowered("src", src_mask, src_key_padding_mask, src_is_causal, (b, self.nhead, s, s), x)
+        return self._as_given(self.encoder(x, mask=mask, score_bias=bias), src)
+
+    def decode(
+        self,
+        tgt: Float[Tensor, "*target d"],
+        memory: Float[Tensor, "*source d"],
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
+    ) -> Float[Tensor, "*target d"]:
+        """The output for a memory: what `torch_model.decoder(tgt, memory, ...)` is. Arguments as for `forward`.
+
+        For a target that grows word by word the source is encoded once: `memory = model.encode(src)`.
+        """
+        x, context = self._batched("tgt", tgt), self._batched("memory", memory)
+        if x.shape[0] != context.shape[0] or tgt.ndim != memory.ndim:
+            raise ValueError(f"tgt {tuple(tgt.shape)} and memory {tuple(memory.shape)} are not of the same batch")
+        (b, t, _), s, h = x.shape, context.shape[1], self.nhead
+        mask, bias = _lowered("tgt", tgt_mask, tgt_key_padding_mask, tgt_is_causal, (b, h, t, t), x)
+        seen, added = _lowered("memory", memory_mask, memory_key_padding_mask, memory_is_causal, (b, h, t, s), x)
+        out = self.decoder(x, context, mask=mask, score_bias=bias, context_mask=seen, context_bias=added)
+        return self._as_given(out, tgt)
 
     @staticmethod
     def generate_square_subsequent_mask(
@@ -187,9 +229,20 @@ class Transformer(nn.Module):
             raise ValueError(
                 f"{name} has shape {tuple(x.shape)}; expected {order}, or (time, width), with width {self.d_model}"
             )
+        if 0 in x.shape:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected at least one vector")
+        dtype = next(self.parameters()).dtype
+        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(f"{name} has dtype {x.dtype}; expected {dtype}, as the weights have")
         if x.ndim == 2:
             return x[None]
         return x if self.batch_first else x.transpose(0, 1)
+
+    def _as_given(self, out: Float[Tensor, "b t d"], like: Tensor) -> Float[Tensor, "*given d"]:
+        """Without a batch, or with time first, where `like` came so."""
+        if like.ndim == 2:
+            return out[0]
+        return out if self.batch_first else out.transpose(0, 1)
 
 
 def _lowered(

@@ -93,6 +93,7 @@ def test_an_absent_attribute_takes_their_default_or_is_refused():
         ({"head_dim": [2]}, r"head_dim=\[2\]; expected int or null"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings=1; expected bool"),
         ({"rope": {"base": "5"}}, "rope='5'; expected float"),
+        ({"rope": 5}, r"\{'rope': 5\}, which is not of the form expected"),
     ],
 )
 def test_what_is_not_implemented_or_not_understood_is_refused_by_name(attributes, fault):

@@ -73,6 +73,13 @@ def test_what_is_built_otherwise_is_refused(wrong: dict[str, Any]) -> None:
         CONFIG_TABLE.load(SUMMARIZER | wrong)
 
 
+def test_a_number_of_heads_that_a_file_lacks_is_the_default_not_that_of_the_other_half() -> None:
+    for theirs in (SUMMARIZER, TRANSLATOR):
+        alone = {name: value for name, value in theirs.items() if name != "decoder_attention_heads"}
+        with pytest.raises(ValueError, match="'decoder_attention_heads': 16}; only equal ones"):
+            (CONFIG_TABLE if theirs is SUMMARIZER else MARIAN_TABLE).load(alone | {"encoder_attention_heads": 8})
+
+
 def test_two_vocabularies_are_refused() -> None:
     with pytest.raises(ValueError, match=r"decoder_vocab_size.*only equal ones"):
         MARIAN_TABLE.load(TRANSLATOR | {"decoder_vocab_size": 40_000})

@@ -70,7 +70,10 @@ def test_published_configs_are_the_sizes_of_that_name(name: str) -> None:
 
 
 def test_only_what_is_implemented_is_read() -> None:
-    for attribute, value in (("feed_forward_proj", "gated-tanh"), ("is_encoder_decoder", False), ("attention_gate", 1)):
+    for attribute, value in (
+        ("feed_forward_proj", "gated-tanh"), ("feed_forward_proj", ["relu"]), ("is_encoder_decoder", False),
+        ("attention_gate", 1), ("dense_act_fn", "silu"), ("is_gated_act", True),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=attribute):
             CONFIG_TABLE.load(PUBLISHED["t5-small"] | {attribute: value})
 

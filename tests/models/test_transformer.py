@@ -326,3 +326,33 @@ def test_what_does_not_fit_is_refused() -> None:
         Transformer(dtypes=torch.float64)  # pyright: ignore[reportCallIssue]
     with pytest.raises(ValueError, match="num_heads=3 does not divide dim=16"):
         Transformer(16, 3)
+    with pytest.raises(TypeError, match=r"no 'custom_encoder'; set model.encoder, called as EncoderStack is"):
+        Transformer(custom_encoder=None)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match=r"src has dtype torch.float32; expected torch.float64, as the weights have"):
+        ours(src.float(), tgt)
+    with pytest.raises(ValueError, match=r"tgt has shape \(0, 3, 16\); expected at least one vector"):
+        ours(src, tgt[:0])
+    with pytest.raises(ValueError, match="are not of the same batch"):
+        ours.decode(tgt, ours.encode(src)[:, :2])
+
+
+@pytest.mark.parametrize("sizes", [{"num_encoder_layers": -1}, {"d_model": 0}, {"dim_feedforward": 0}, {"nhead": 2.0}])
+def test_what_is_no_size_is_refused_by_its_name(sizes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(sizes))}=.* is no size"):
+        Transformer(**sizes)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_halves_alone_are_torchs_encoder_and_decoder(batch_first: bool) -> None:
+    theirs, ours = both(batch_first=batch_first)
+    src, tgt = (x.transpose(0, 1) if batch_first else x for x in vectors())
+    masks = MASKS["causal and padding"]()
+    hidden, causal = masks["src_key_padding_mask"], masks["tgt_mask"]
+    memory = theirs.encoder(src, src_key_padding_mask=hidden)
+    ours_memory = ours.encode(src, src_key_padding_mask=hidden)
+    kept = ~hidden if batch_first else ~hidden.T
+    torch.testing.assert_close(ours_memory[kept], memory[kept])
+    torch.testing.assert_close(
+        ours.decode(tgt, ours_memory, causal, memory_key_padding_mask=hidden),
+        theirs.decoder(tgt, memory, causal, memory_key_padding_mask=hidden),
+    )

@@ -186,19 +186,27 @@ class ConfigTable:
         values = dict(self.unsayable)
         for name, rule in self.names.items():
             if name not in attributes and name not in self.defaults:
-                raise ValueError(f"config.json of a {self.model_type!r} model must have {name!r}, which is missing")
+                family = attributes["model_type"]
+                raise ValueError(f"config.json of a {family!r} model must have {name!r}, which is missing")
             value = attributes.get(name, self.defaults.get(name))
             ours = rule if isinstance(rule, str) else rule.ours
             values[ours] = value if isinstance(rule, str) else rule.load(name, value)
             check_type(self.config, ours, values[ours], name)
         for compound in self.compounds:
-            new = compound.load({name: attributes[name] for name in compound.theirs if name in attributes})
+            said = {name: attributes[name] for name in compound.theirs if name in attributes}
+            try:
+                new = compound.load(said)
+            except (TypeError, AttributeError, ArithmeticError) as error:  # a text where an object belongs, and so on
+                raise ValueError(f"config.json has {said}, which is not of the form expected: {error}") from error
             for ours, value in new.items():
                 check_type(self.config, ours, value, " / ".join(compound.theirs))
             values |= new
         if (family := attributes["model_type"]) in self.variants:
             values |= self.variants[family].settles
-        return self.config(**values)
+        try:
+            return self.config(**values)
+        except ArithmeticError as error:  # no heads to share the width
+            raise ValueError(f"config.json describes no {self.config.__name__} that can be: {error}") from error
 
     def save(self, config: Any, *, dtype: str = "float32", special_tokens: Attributes | None = None) -> dict[str, Any]:
         """Our config as their attributes, what `config.json` holds.
@@ -259,8 +267,9 @@ class ConfigTable:
                 raise ValueError(f"config.json has {name}={value!r}; only {fixed[name]!r} is implemented")
             if name not in known | set(fixed) | self.ignored | IGNORED:
                 near = get_close_matches(name, known, n=1)
+                family = attributes["model_type"]
                 raise ValueError(
-                    f"config.json has {name}={value!r}, which is not implemented for a {self.model_type!r} model"
+                    f"config.json has {name}={value!r}, which is not implemented for a {family!r} model"
                     + (f" (did you mean {near[0]!r}?)" if near else "")
                 )
 

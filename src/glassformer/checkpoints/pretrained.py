@@ -149,7 +149,7 @@ def built(folder: Path, cls: Any, config: Any) -> nn.Module:
     """The model without weights: the file's tensors become its parameters."""
     try:
         return skeleton(lambda: cls(config))
-    except (ArithmeticError, RuntimeError) as error:  # no heads at all, more bytes than there are
+    except (ArithmeticError, RuntimeError, ValueError) as error:  # no heads at all, more bytes than there are
         raise ValueError(f"{folder}: no {cls.__name__} can be built as its {CONFIG} says: {error}") from error
 
 

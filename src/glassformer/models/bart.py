@@ -13,14 +13,13 @@ from glassformer.models.labels import LABELS, PROBLEM, load_labels, save_labels
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel, padding
 from glassformer.models.transformer import (
     BLOCKS,
-    BOTH_HEADS,
-    BOTH_WIDTHS,
     FIXED,
+    HEADS,
     IGNORED,
     NAMES,
+    WIDTHS,
     biased_head,
     fixed_unwritten,
-    same,
 )
 from glassformer.models.transformer_blocks import DecoderStack, EncoderStack, Sublayers
 from glassformer.ops.mask import Mask
@@ -108,8 +107,8 @@ CONFIG_TABLE = ConfigTable(
     ignored=IGNORED | {"force_bos_token_to_be_generated", "student_encoder_layers", "student_decoder_layers",
                        "replacing_rate"},
     compounds=(
-        same(BOTH_HEADS, "num_heads", 16),
-        same(BOTH_WIDTHS, "hidden_dim", 4096),
+        HEADS,
+        WIDTHS,
         replace(LABELS, load=_load_labels, save=_save_labels),
         fixed_unwritten(normalize_before=False, normalize_embedding=True, add_final_layer_norm=False,
                         static_position_embeddings=False, add_bias_logits=False, extra_pos_embeddings=OFFSET,

@@ -17,7 +17,7 @@ from glassformer.models import resnet
 from glassformer.models.outputs import DetectionOutput
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import Label, SetLoss, Targets
-from glassformer.models.transformer import BOTH_HEADS, BOTH_WIDTHS, same
+from glassformer.models.transformer import same
 from glassformer.models.vision import CLASSES
 from glassformer.parts import Linear
 
@@ -105,8 +105,8 @@ IGNORED = words(
 """How weights were drawn; losses of masks, which are another head's; what their models never read."""
 COMPOUNDS = (
     Compound(PICTURES, ("backbone", "backbone_names"), _load_backbone, _save_backbone),
-    same(BOTH_HEADS, "num_heads", 8),
-    same(BOTH_WIDTHS, "hidden_dim", 2048),
+    same("num_heads", encoder_attention_heads=8, decoder_attention_heads=8),
+    same("hidden_dim", encoder_ffn_dim=2048, decoder_ffn_dim=2048),
     CLASSES,
 )
 

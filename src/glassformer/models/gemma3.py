@@ -79,7 +79,7 @@ SIZES = {  # the report, table 1 (embedding + the rest), and the released config
 
 def load_positions(attributes: dict[str, Any]) -> dict[str, Any]:
     """The rotations of both kinds of layers; files of transformers v4 have the older names."""
-    both = dict(attributes.get("rope_parameters") or {})
+    both = {**(attributes.get("rope_parameters") or {})}
     far = {"rope_theta": attributes.get("rope_theta", 1e6), **(attributes.get("rope_scaling") or {})}
     near = {"rope_theta": attributes.get("rope_local_base_freq", 1e4)}
     far |= both.pop("full_attention", None) or {}

@@ -64,7 +64,7 @@ SIZES = {  # table 4
 
 def load_positions(attributes: dict[str, Any]) -> dict[str, Any]:
     """The rotations of both kinds of layers; the first files have a base for each. Raises ValueError for scalings."""
-    both = dict(attributes.get("rope_parameters") or {})
+    both = {**(attributes.get("rope_parameters") or {})}
     bases = {}
     for kind, older, base in (
         ("full_attention", "global_rope_theta", 160_000.0), ("sliding_attention", "local_rope_theta", 10_000.0)

@@ -58,9 +58,11 @@ SIZES = {  # the report, table 1; widths from the released configurations
 
 def load_windows(attributes: dict[str, Any]) -> dict[str, Any]:
     """Nothing of ours: no published Qwen3 has a window. Raises ValueError for one that does."""
-    kinds = attributes.get("layer_types") or []
-    if attributes.get("use_sliding_window") or any(kind != "full_attention" for kind in kinds):
-        raise ValueError("config.json asks for a sliding window, which is not implemented for a 'qwen3' model")
+    asks = {"use_sliding_window": bool(attributes.get("use_sliding_window")),
+            "layer_types": any(kind != "full_attention" for kind in attributes.get("layer_types") or [])}  # fmt: skip
+    for name in (name for name, asked in asks.items() if asked):
+        raise ValueError(f"config.json has {name}={attributes[name]!r}; a sliding window is not implemented for a "
+                         "'qwen3' model")  # fmt: skip
     return {}
 
 

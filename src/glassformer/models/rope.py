@@ -38,7 +38,7 @@ NAMES = {  # their name of each quantity -> ours, and whether it may be absent
 def load_rope(attributes: dict[str, Any], *, default_base: float = 10_000.0) -> dict[str, Any]:
     """Their attributes as `max_positions`, `rope_base` and `rope_scaling`. Raises ValueError on others."""
     max_positions = attributes.get("max_position_embeddings", 2048)
-    said = dict(attributes.get("rope_parameters") or attributes.get("rope_scaling") or {})
+    said = {**(attributes.get("rope_parameters") or attributes.get("rope_scaling") or {})}
     base = said.pop("rope_theta", attributes.get("rope_theta", default_base))
     kind = said.pop("rope_type", said.get("type", "default"))
     said.pop("type", None)

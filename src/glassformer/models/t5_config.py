@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glassformer.checkpoints.config import Compound, ConfigTable, Values, Variant
+from glassformer.checkpoints.config import Compound, ConfigTable, Variant
 from glassformer.checkpoints.table import DROP, Table, Tied
+from glassformer.foundation.suggest import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,22 @@ SIZES = {  # T5, section 3.7; T5 1.1, its release; mT5, section 3.2 of its paper
 }  # fmt: skip
 
 
+# What the name says, as their files repeat it: the activation, and whether it gates.
+FEED_FORWARDS = {"relu": ("relu", False), "gated-gelu": ("gelu_new", True), "gated-silu": ("silu", True)}
+
+
+def _load_feed_forward(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The feed-forward layer's name. Their classes believe the attributes beside it, so these must say the same."""
+    name = attributes.get("feed_forward_proj", "relu")
+    if name not in FEED_FORWARDS:
+        raise ValueError(f"feed_forward_proj={name!r} is not implemented{did_you_mean(str(name), FEED_FORWARDS)}")
+    for beside, implied in zip(("dense_act_fn", "is_gated_act"), FEED_FORWARDS[name], strict=True):
+        if (value := attributes.get(beside, implied)) != implied:
+            raise ValueError(f"config.json has {beside}={value!r} beside feed_forward_proj={name!r}; only {implied!r} "
+                             "is implemented there")  # fmt: skip
+    return {"feed_forward": name}
+
+
 def _load_head(attributes: dict[str, Any]) -> dict[str, Any]:
     """They scale where the head is tied; what transformers 5 writes says it apart."""
     tied = attributes.get("tie_word_embeddings", True)
@@ -96,7 +113,6 @@ CONFIG_TABLE = ConfigTable(
         "num_heads": "num_heads",
         "d_kv": "head_dim",
         "d_ff": "hidden_dim",
-        "feed_forward_proj": Values("feed_forward", {name: name for name in ("relu", "gated-gelu", "gated-silu")}),
         "relative_attention_num_buckets": "num_buckets",
         "relative_attention_max_distance": "max_distance",
         "layer_norm_epsilon": "norm_eps",
@@ -105,13 +121,15 @@ CONFIG_TABLE = ConfigTable(
         "pad_token_id": "pad_token_id",
         "eos_token_id": "eos_token_id",
     },
-    defaults={"num_decoder_layers": None, "feed_forward_proj": "relu", "relative_attention_num_buckets": 32,
-              "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "dropout_rate": 0.1,
-              "decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1},
+    defaults={"num_decoder_layers": None, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128,
+              "layer_norm_epsilon": 1e-6, "dropout_rate": 0.1, "decoder_start_token_id": 0, "pad_token_id": 0,
+              "eos_token_id": 1},
     fixed={"is_encoder_decoder": True},
-    # Two repeat feed_forward_proj; lengths seen in training limit nothing; the dropout is that of their other heads.
-    ignored={"dense_act_fn", "is_gated_act", "n_positions", "output_past", "classifier_dropout"},
+    # Lengths seen in training limit nothing; the dropout is that of their other heads.
+    ignored={"n_positions", "output_past", "classifier_dropout"},
     compounds=(
+        Compound(("feed_forward_proj", "dense_act_fn", "is_gated_act"), ("feed_forward",), _load_feed_forward,
+                 lambda config: {"feed_forward_proj": config.feed_forward}),
         Compound(("tie_word_embeddings", "scale_decoder_outputs"), ("tied", "scaled"), _load_head, _save_head),
     ),
     unsayable={"bias_per_layer": False},

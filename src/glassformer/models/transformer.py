@@ -62,17 +62,18 @@ SIZES = {  # table 3 counts 65 and 213 million parameters; with 37,000 tokens an
 }
 
 
-def equal(attributes: Mapping[str, Any], *, ours: str, default: Any) -> dict[str, Any]:
+def equal(attributes: Mapping[str, Any], *, ours: str, defaults: Mapping[str, int | None]) -> dict[str, Any]:
     """One field of ours from several of theirs. Raises ValueError where they differ."""
-    values = [value for value in attributes.values() if value is not None]
-    if any(value != values[0] for value in values):
-        raise ValueError(f"config.json has {dict(attributes)}; only equal ones are implemented")
-    return {ours: values[0] if values else default}
+    said = {**defaults, **attributes}  # one that a file lacks is their class's default, not what stands beside it
+    first, *others = (value for name, value in said.items() if value is not None or defaults[name] is not None)
+    if any(value != first for value in others):
+        raise ValueError(f"config.json has {said}; only equal ones are implemented")
+    return {ours: first}
 
 
-def same(theirs: tuple[str, ...], ours: str, default: int) -> Compound:
-    """Several attributes of theirs, equal ones, that are one field of ours."""
-    load = partial(equal, ours=ours, default=default)
+def same(ours: str, **defaults: int | None) -> Compound:
+    """Several attributes of theirs with their defaults (None: what the first is); equal ones are one field of ours."""
+    theirs, load = tuple(defaults), partial(equal, ours=ours, defaults=defaults)
     return Compound(theirs, (ours,), load, lambda config: dict.fromkeys(theirs, getattr(config, ours)))
 
 
@@ -88,8 +89,8 @@ def fixed_unwritten(**values: Any) -> Compound:
     return Compound(tuple(values), (), load, lambda config: {})
 
 
-BOTH_HEADS = "encoder_attention_heads", "decoder_attention_heads"
-BOTH_WIDTHS = "encoder_ffn_dim", "decoder_ffn_dim"
+HEADS = same("num_heads", encoder_attention_heads=16, decoder_attention_heads=16)
+WIDTHS = same("hidden_dim", encoder_ffn_dim=4096, decoder_ffn_dim=4096)
 
 
 NAMES: dict[str, str | Values] = {
@@ -124,8 +125,7 @@ CONFIG_TABLE = ConfigTable(
               "pad_token_id": 58_100, "eos_token_id": 0, "forced_eos_token_id": 0},
     fixed=FIXED | {"share_encoder_decoder_embeddings": True},
     ignored=IGNORED | MARIAN_IGNORED,
-    compounds=(same(("vocab_size", "decoder_vocab_size"), "vocab_size", 58_101), same(BOTH_HEADS, "num_heads", 16),
-               same(BOTH_WIDTHS, "hidden_dim", 4096),
+    compounds=(same("vocab_size", vocab_size=58_101, decoder_vocab_size=None), HEADS, WIDTHS,
                fixed_unwritten(normalize_before=False, normalize_embedding=False, add_final_layer_norm=False,
                                static_position_embeddings=True)),
 )  # fmt: skip
