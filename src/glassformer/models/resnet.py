@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.config import Compound, ConfigTable, Values
 from glassformer.checkpoints.table import DROP, Table
-from glassformer.models.outputs import EncoderOutput
-from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes
+from glassformer.models.vision import CLASSES, ImageClassification, StagedEncoder, check_classes
 from glassformer.parts.activation import relu
 from glassformer.parts.batch_norm import NormedConvolution
 
@@ -178,7 +177,7 @@ class ResNetStage(nn.Module):
         return x
 
 
-class ResNet(ImageEncoder):
+class ResNet(StagedEncoder):
     """A strided 7 × 7 convolution and a maximum over 3 × 3, then the stages (table 1).
 
     As for every image encoder here, the hidden states are places in a row, (b, y · x, d), and the pooled vector their
@@ -199,11 +198,6 @@ class ResNet(ImageEncoder):
         """The layer that reads the pixels."""
         return self.stem.convolution
 
-    @property
-    def blocks(self) -> nn.ModuleList:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The blocks of all stages."""
-        return nn.ModuleList(block for stage in self.stages for block in stage.blocks)  # pyright: ignore
-
     def grids(self, pixel_values: Float[Tensor, "b c y x"]) -> list[Float[Tensor, "b d rows columns"]]:
         """What each stage gives, the finest first."""
         x = F.max_pool2d(self.stem(pixel_values), 3, stride=2, padding=1)
@@ -216,9 +210,6 @@ class ResNet(ImageEncoder):
     def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
         return self.grids(pixel_values)[-1].flatten(2).transpose(1, 2)
 
-    def pooled(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b d"]:
-        return hidden.mean(1)
-
 
 class ResNetForImageClassification(ImageClassification):
     """A linear head on the mean over the last grid."""
@@ -228,10 +219,6 @@ class ResNetForImageClassification(ImageClassification):
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(ResNet(config), config.dims[-1])
-
-    def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
-        assert encoded.pooler_output is not None
-        return encoded.pooler_output
 
 
 HEADS = {"image_classification": ResNetForImageClassification}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.config import ACTIVATION_NAMES, Compound, ConfigTable, Values
 from glassformer.checkpoints.table import Table
-from glassformer.models.vision import CLASSES, ImageEncoder, check_classes
+from glassformer.models.vision import CLASSES, StagedEncoder, check_classes
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
@@ -188,7 +188,7 @@ class SegFormerStage(nn.Module):
         return self.norm(x)
 
 
-class SegFormer(ImageEncoder):
+class SegFormer(StagedEncoder):
     """The stages (figure 2, left); of the last grid each place, and their mean."""
 
     config_table = config_table("SegformerModel")
@@ -204,11 +204,6 @@ class SegFormer(ImageEncoder):
         """The first stage's patches."""
         return self.stages[0].patches
 
-    @property
-    def blocks(self) -> nn.ModuleList:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The blocks of all stages."""
-        return nn.ModuleList(block for stage in self.stages for block in stage.blocks)  # pyright: ignore
-
     def feature_maps(self, pixel_values: Float[Tensor, "b c y x"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The grid (b, y, x, d) that each stage makes, the finest first."""
         grids, x = [], pixel_values
@@ -219,9 +214,6 @@ class SegFormer(ImageEncoder):
 
     def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
         return self.feature_maps(pixel_values)[-1].flatten(1, 2)
-
-    def pooled(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b d"]:
-        return hidden.mean(1)
 
     def check_size(self, rows: int, columns: int) -> None:
         shortest = min(rows, columns)

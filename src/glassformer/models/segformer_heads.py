@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.checkpoints.table import Table
 from glassformer.models.labels import check_labels, mean_cross_entropy
-from glassformer.models.outputs import EncoderOutput, SegmentationOutput
+from glassformer.models.outputs import SegmentationOutput
 from glassformer.models.segformer import SegFormer, SegFormerConfig, config_table, encoder_table
 from glassformer.models.vision import ImageClassification
 from glassformer.ops.cross_entropy import IGNORE
@@ -119,10 +119,6 @@ class SegFormerForImageClassification(ImageClassification):
 
     def __init__(self, config: SegFormerConfig) -> None:
         super().__init__(SegFormer(config), config.dims[-1])
-
-    def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
-        assert encoded.pooler_output is not None
-        return encoded.pooler_output
 
 
 HEADS = {

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.config import ACTIVATION_NAMES, Compound, ConfigTable, Values
 from glassformer.checkpoints.table import DROP, Table
-from glassformer.models.outputs import EncoderOutput
-from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes
+from glassformer.models.vision import CLASSES, ImageClassification, StagedEncoder, check_classes
 from glassformer.ops.mask import Mask
 from glassformer.parts import (
     ACTIVATIONS,
@@ -200,7 +199,7 @@ class SwinStage(nn.Module):
         return x if self.merge is None else self.merge(x)
 
 
-class Swin(ImageEncoder):
+class Swin(StagedEncoder):
     """Patches, normalised, the stages, and a last norm (figure 3); the places of the last grid, and their mean."""
 
     config_table = config_table("SwinModel")
@@ -215,11 +214,6 @@ class Swin(ImageEncoder):
         self.stages = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
         self.norm = LayerNorm(config.final_dim, config.norm_eps)
 
-    @property
-    def blocks(self) -> nn.ModuleList:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The blocks of all stages."""
-        return nn.ModuleList(block for stage in self.stages for block in stage.blocks)  # pyright: ignore
-
     def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
         p = self.config.patch_size  # pictures that patches do not divide are filled up with zeros
         pixel_values = F.pad(pixel_values, (0, -pixel_values.shape[3] % p, 0, -pixel_values.shape[2] % p))
@@ -227,9 +221,6 @@ class Swin(ImageEncoder):
         for stage in self.stages:
             x = stage(x)
         return self.norm(x.flatten(1, 2))
-
-    def pooled(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b d"]:
-        return hidden.mean(1)
 
 
 class SwinForImageClassification(ImageClassification):
@@ -240,10 +231,6 @@ class SwinForImageClassification(ImageClassification):
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__(Swin(config), config.final_dim)
-
-    def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
-        assert encoded.pooler_output is not None
-        return encoded.pooler_output
 
 
 HEADS = {"image_classification": SwinForImageClassification}

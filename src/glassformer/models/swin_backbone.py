@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.table import DROP, Table
 from glassformer.models.swin import SwinConfig, SwinStage
 from glassformer.models.swin import encoder_table as swin_table
-from glassformer.models.vision import ImageEncoder
+from glassformer.models.vision import StagedEncoder
 from glassformer.parts import LayerNorm, PatchEmbedding, Windows
 
 
@@ -20,7 +20,7 @@ def backbone_table(theirs: str, ours: str) -> Table:
     return {**rows, **unread, f"{theirs}hidden_states_norms.stage{{1,2,3,4}}": f"{ours}norms.{{0,1,2,3}}"}
 
 
-class SwinBackbone(ImageEncoder):
+class SwinBackbone(StagedEncoder):
     """The grid of each stage before it is halved, normalised.
 
     Windows keep their size, and shift, where a grid is smaller than one, as in the detectors that are trained with it.
@@ -39,11 +39,6 @@ class SwinBackbone(ImageEncoder):
     def widths(self) -> list[int]:
         """The width of each stage's grid."""
         return [self.config.dim * 2**stage for stage in range(len(self.config.depths))]
-
-    @property
-    def blocks(self) -> nn.ModuleList:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The blocks of all stages."""
-        return nn.ModuleList(block for stage in self.stages for block in stage.blocks)  # pyright: ignore
 
     def feature_maps(self, pixel_values: Float[Tensor, "b c y x"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The grid (b, y, x, d) that each stage makes, the finest first."""

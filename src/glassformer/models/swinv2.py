@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.config import Compound, ConfigTable
 from glassformer.checkpoints.table import Table
 from glassformer.models import swin
-from glassformer.models.outputs import EncoderOutput
-from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes
+from glassformer.models.vision import CLASSES, ImageClassification, StagedEncoder, check_classes
 from glassformer.ops.mask import Mask
 from glassformer.parts import (
     ACTIVATIONS,
@@ -199,7 +198,7 @@ class SwinV2Stage(nn.Module):
         return x if self.merge is None else self.merge(x)
 
 
-class SwinV2(ImageEncoder):
+class SwinV2(StagedEncoder):
     """Patches, normalised, the stages, and a last norm; the places of the last grid, and their mean."""
 
     config_table = config_table("Swinv2Model")
@@ -214,11 +213,6 @@ class SwinV2(ImageEncoder):
         self.stages = nn.ModuleList(SwinV2Stage(config, stage) for stage in range(len(config.depths)))
         self.norm = LayerNorm(config.final_dim, config.norm_eps)
 
-    @property
-    def blocks(self) -> nn.ModuleList:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The blocks of all stages."""
-        return nn.ModuleList(block for stage in self.stages for block in stage.blocks)  # pyright: ignore
-
     def hidden(self, pixel_values: Float[Tensor, "b c y x"]) -> Float[Tensor, "b t d"]:
         p = self.config.patch_size  # pictures that patches do not divide are filled up with zeros
         pixel_values = F.pad(pixel_values, (0, -pixel_values.shape[3] % p, 0, -pixel_values.shape[2] % p))
@@ -226,9 +220,6 @@ class SwinV2(ImageEncoder):
         for stage in self.stages:
             x = stage(x)
         return self.norm(x.flatten(1, 2))
-
-    def pooled(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b d"]:
-        return hidden.mean(1)
 
 
 class SwinV2ForImageClassification(ImageClassification):
@@ -239,10 +230,6 @@ class SwinV2ForImageClassification(ImageClassification):
 
     def __init__(self, config: SwinV2Config) -> None:
         super().__init__(SwinV2(config), config.final_dim)
-
-    def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
-        assert encoded.pooler_output is not None
-        return encoded.pooler_output
 
 
 HEADS = {"image_classification": SwinV2ForImageClassification}

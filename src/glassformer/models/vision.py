@@ -100,6 +100,20 @@ def check_told(labels: Tensor | None, batch_size: int, num_classes: int, *, name
     return None
 
 
+class StagedEncoder(ImageEncoder, ABC):
+    """One whose blocks stand in `stages`, over grids that shrink: the places of the last, and their mean."""
+
+    stages: nn.ModuleList
+
+    @property
+    def blocks(self) -> nn.ModuleList:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The blocks of all stages."""
+        return nn.ModuleList(block for stage in self.stages for block in stage.blocks)  # pyright: ignore
+
+    def pooled(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b d"] | None:
+        return hidden.mean(1)
+
+
 class ImageClassification(nn.Module, Pretrained, ABC):
     """Which of `config.num_classes` classes a picture shows; the encoder is held as `encoder`."""
 
@@ -111,9 +125,10 @@ class ImageClassification(nn.Module, Pretrained, ABC):
         self.encoder = encoder
         self.head = Linear(dim, self.config.num_classes)
 
-    @abstractmethod
     def features(self, encoded: EncoderOutput) -> Float[Tensor, "b d"]:
-        """The vector that the head reads."""
+        """The vector that the head reads: by default the one for the whole."""
+        assert encoded.pooler_output is not None
+        return encoded.pooler_output
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> PredictionOutput:
         """Logits (b, n); with `labels`, the mean loss too: (b,), −100 where none counts, or parts of classes (b, n)."""

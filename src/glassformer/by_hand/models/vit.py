@@ -16,7 +16,7 @@ from glassformer.by_hand.parts.feed_forward import FeedForward
 from glassformer.by_hand.parts.linear import Linear
 from glassformer.by_hand.parts.module import Module, Parameter
 from glassformer.by_hand.parts.norm import LayerNorm
-from glassformer.by_hand.parts.patch import GridPosition, PatchEmbedding
+from glassformer.by_hand.parts.patch import GridPosition, PatchEmbedding, check_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,21 +193,6 @@ class ViTForImageClassification(Pretrained):
     @staticmethod
     def names(config: ViTConfig) -> Names:
         return vit_names(config, "vit.", "encoder.") | both("classifier", "head")
-
-
-def check_pictures(pixels: Array, channels: int) -> None:
-    """Raise ValueError or TypeError for what is no batch of pictures (b, c, y, x) of finite floats."""
-    if pixels.ndim != 4 or 0 in pixels.shape:
-        raise ValueError(
-            f"pixel_values has shape {pixels.shape}; expected (batch, channels, height, width), none of them 0"
-        )
-    if pixels.dtype.kind != "f":
-        raise TypeError(f"pixel_values has dtype {pixels.dtype}; expected floats, scaled as the model was trained")
-    if pixels.shape[1] != channels:
-        raise ValueError(f"pixel_values has {pixels.shape[1]} channels in shape {pixels.shape}; expected {channels}")
-    if not np.isfinite(pixels).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(pixels))[0])
-        raise ValueError(f"pixel_values holds {pixels[place]} at {place}; every pixel must be finite")
 
 
 def read_vit_config(theirs: dict[str, Any]) -> ViTConfig:

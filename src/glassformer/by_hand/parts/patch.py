@@ -92,3 +92,18 @@ def bicubic(size: int, wanted: int) -> Array:
     matrix = np.zeros((wanted, size))
     np.add.at(matrix, (np.arange(wanted)[:, None], near.clip(0, size - 1)), np.where(t <= 1, inner, outer))
     return matrix
+
+
+def check_pictures(pixels: Array, channels: int) -> None:
+    """Raise ValueError or TypeError for what is no batch of pictures (b, c, y, x) of finite floats."""
+    if pixels.ndim != 4 or 0 in pixels.shape:
+        raise ValueError(
+            f"pixel_values has shape {pixels.shape}; expected (batch, channels, height, width), none of them 0"
+        )
+    if pixels.dtype.kind != "f":
+        raise TypeError(f"pixel_values has dtype {pixels.dtype}; expected floats, scaled as the model was trained")
+    if pixels.shape[1] != channels:
+        raise ValueError(f"pixel_values has {pixels.shape[1]} channels in shape {pixels.shape}; expected {channels}")
+    if not np.isfinite(pixels).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(pixels))[0])
+        raise ValueError(f"pixel_values holds {pixels[place]} at {place}; every pixel must be finite")
