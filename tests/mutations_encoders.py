@@ -201,7 +201,7 @@ def _(patch: Patch) -> None:
 
 @mistake("no norm before the vocabulary", "roberta")
 def _(patch: Patch) -> None:
-    patch.setattr(heads.Transform, "forward", lambda self, x: self.activation(self.dense(x)))
+    patch.setattr(heads.HeadTransform, "forward", lambda self, x: self.activation(self.dense(x)))
 
 
 @mistake("RoBERTa's masked LM with the activation of its blocks", "roberta")

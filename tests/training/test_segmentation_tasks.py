@@ -13,10 +13,10 @@ from glassformer.image.objects import boxes_of
 from glassformer.image.processor import ImageProcessor
 from glassformer.models.outputs import SegmentationOutput, UniversalSegmentationOutput
 from glassformer.training import load_recipe, train
-from glassformer.training.tasks.mask_segmentation import Masks, masked, regions
+from glassformer.training.tasks.mask_segmentation import ShownMasks, masked, regions
 from glassformer.training.tasks.pictures import Seen, as_records
 from glassformer.training.tasks.segments import coloured, flipped, mirrored, whole
-from glassformer.training.tasks.semantic_segmentation import Maps, commonest, everywhere, mapped
+from glassformer.training.tasks.semantic_segmentation import ShownMaps, commonest, everywhere, mapped
 
 PROCESSOR = ImageProcessor(size=(32, 32))
 TOML = """
@@ -102,7 +102,7 @@ def test_batches_hold_what_the_models_read() -> None:
 
 def test_the_right_answer_is_measured_as_perfect_and_drawn() -> None:
     pictures, labels = scenes("semantic"), ("background", *"abcdefgh")
-    maps = Maps(pictures, labels, 5)
+    maps = ShownMaps(pictures, labels, 5)
     kept = []
     for batch in maps.batches():
         logits = torch.nn.functional.one_hot(batch.inputs["labels"], 9).permute(0, 3, 1, 2).float()
@@ -116,7 +116,7 @@ def test_the_right_answer_is_measured_as_perfect_and_drawn() -> None:
 
 def test_the_right_masks_have_a_precision_of_one() -> None:
     pictures = scenes("instances")
-    masks = Masks(pictures, tuple("abcdefgh"), 5)
+    masks = ShownMasks(pictures, tuple("abcdefgh"), 5)
     kept = []
     for batch in masks.batches():
         classes, there = torch.full((len(batch), 6, 9), -30.0), torch.full((len(batch), 6, 32, 32), -30.0)

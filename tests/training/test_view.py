@@ -5,7 +5,7 @@ import pytest
 
 from glassformer.training import load_recipe
 from glassformer.training.events import Progressed, Started
-from glassformer.training.view import RECENT, Seen, clock, curve
+from glassformer.training.view import RECENT, History, clock, curve
 
 
 def started(step: int) -> Started:
@@ -24,7 +24,7 @@ def progressed(step: int, seconds: float) -> Progressed:
 
 
 def test_time_left_follows_the_latest_speed() -> None:
-    seen = Seen()
+    seen = History()
     seen.take(started(0))
     assert seen.seconds_left() is None
     seen.take(progressed(10, 100.0))  # ten seconds a step at first: loading, other programs
@@ -35,7 +35,7 @@ def test_time_left_follows_the_latest_speed() -> None:
 
 
 def test_time_left_of_a_resumed_run_waits_for_a_second_word() -> None:
-    seen = Seen()
+    seen = History()
     seen.take(started(500))
     seen.take(progressed(510, 7000.0))
     assert seen.seconds_left() is None

@@ -12,5 +12,5 @@ from glassformer.image.processor import ShortestEdge as ShortestEdge
 from glassformer.image.processor import load_image_processor as load_image_processor
 from glassformer.image.scenes import SceneBatch as SceneBatch
 from glassformer.image.scenes import Scenes as Scenes
-from glassformer.image.transforms import Augmentation as Augmentation
+from glassformer.image.transforms import Compose as Compose
 from glassformer.image.transforms import PictureBatch as PictureBatch

@@ -10,12 +10,12 @@ from glassformer.models.bert import BERT, CONFIG_TABLE, NEXT_SENTENCE, PREDICTIO
 from glassformer.models.encoder import inside
 from glassformer.models.heads import (
     Head,
+    HeadTransform,
     MaskedLM,
     NextSentence,
     QuestionAnswering,
     SequenceClassification,
     TokenClassification,
-    Transform,
 )
 from glassformer.models.labels import check_labels, mean_cross_entropy, num_classes
 from glassformer.models.outputs import EncoderOutput, PreTrainingOutput
@@ -38,10 +38,10 @@ def prediction_table(config: BERTConfig) -> Table:
     return {f"cls.predictions.{name}": rule for name, rule in rows.items()}
 
 
-def transform(config: BERTConfig) -> Transform:
+def transform(config: BERTConfig) -> HeadTransform:
     """What stands before the vocabulary (the released code)."""
     norm = LayerNorm(config.dim, config.norm_eps)
-    return Transform(config.dim, norm, activation=ACTIVATIONS[config.activation])
+    return HeadTransform(config.dim, norm, activation=ACTIVATIONS[config.activation])
 
 
 def vocabulary(encoder: BERT) -> TiedLinear | Linear:

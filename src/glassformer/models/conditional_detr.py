@@ -20,7 +20,7 @@ from glassformer.models.detection import (
     check_detector,
 )
 from glassformer.models.detr import HEADS_TABLE
-from glassformer.models.detr_encoder import DETREncoder, Memory, draw, encoder_table, feed_forward
+from glassformer.models.detr_encoder import DETREncoder, EncoderMemory, draw, encoder_table, feed_forward
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import FocalClasses, SetLoss
@@ -114,7 +114,11 @@ class ConditionalDecoderBlock(nn.Module):
         self.first = first
 
     def forward(
-        self, x: Float[Tensor, "b q d"], query: Float[Tensor, "1 q d"], place: Float[Tensor, "#b q d"], memory: Memory
+        self,
+        x: Float[Tensor, "b q d"],
+        query: Float[Tensor, "1 q d"],
+        place: Float[Tensor, "#b q d"],
+        memory: EncoderMemory,
     ) -> Float[Tensor, "b q d"]:
         x = self.attention_norm(x + self.dropout(self.attention(x, query)))
         found = self.cross_attention(
@@ -139,7 +143,7 @@ class ConditionalDecoder(nn.Module):
         self.every = config.auxiliary_loss
 
     def forward(
-        self, query: Float[Tensor, "q d"], memory: Memory
+        self, query: Float[Tensor, "q d"], memory: EncoderMemory
     ) -> tuple[list[Float[Tensor, "b q d"]], Float[Tensor, "1 q 2"]]:
         """The hidden states that are read, the last layer's last, and the reference points before their sigmoid."""
         query = query[None]
@@ -167,7 +171,7 @@ class ConditionalDETR(nn.Module, Pretrained):
         self.decoder = ConditionalDecoder(config)
         draw(self)
 
-    def layers(self, memory: Memory) -> tuple[list[Float[Tensor, "b q d"]], Float[Tensor, "1 q 2"]]:
+    def layers(self, memory: EncoderMemory) -> tuple[list[Float[Tensor, "b q d"]], Float[Tensor, "1 q 2"]]:
         """What the heads read; see `ConditionalDecoder`."""
         return self.decoder(self.query_position.weight, memory)
 
@@ -199,7 +203,7 @@ class ConditionalDETRForObjectDetection(ObjectDetection):
             giou_cost=config.giou_cost, box_weight=config.box_weight, giou_weight=config.giou_weight,
         )  # fmt: skip
 
-    def predictions(self, memory: Memory) -> Any:
+    def predictions(self, memory: EncoderMemory) -> Any:
         layers, points = self.body.layers(memory)
         points = nn.functional.pad(points, (0, 2))
         return [(self.class_head(x), (self.box_head(x) + points).sigmoid()) for x in layers], layers[-1]

@@ -19,7 +19,7 @@ from glassformer.models.detection import (
     Perceptron,
     check_detector,
 )
-from glassformer.models.detr_encoder import DETREncoder, Memory, draw, encoder_table, feed_forward
+from glassformer.models.detr_encoder import DETREncoder, EncoderMemory, draw, encoder_table, feed_forward
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import OneClass, SetLoss
@@ -110,7 +110,9 @@ class DETRDecoderBlock(nn.Module):
         self.feed_forward_norm = LayerNorm(config.dim)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Float[Tensor, "b q d"], query: Float[Tensor, "q d"], memory: Memory) -> Float[Tensor, "b q d"]:
+    def forward(
+        self, x: Float[Tensor, "b q d"], query: Float[Tensor, "q d"], memory: EncoderMemory
+    ) -> Float[Tensor, "b q d"]:
         asked, where = x + query, memory.features + memory.position
         x = self.attention_norm(x + self.dropout(self.attention(asked, asked, x)))
         found = self.cross_attention(x + query, where, memory.features, mask=memory.mask)
@@ -127,7 +129,7 @@ class DETRDecoder(nn.Module):
         self.norm = LayerNorm(config.dim)
         self.every = config.auxiliary_loss
 
-    def forward(self, query: Float[Tensor, "q d"], memory: Memory) -> list[Float[Tensor, "b q d"]]:
+    def forward(self, query: Float[Tensor, "q d"], memory: EncoderMemory) -> list[Float[Tensor, "b q d"]]:
         """The hidden states that are read: the last layer's, and before it those of the layers that learn."""
         x, layers = query.new_zeros(memory.features.shape[0], *query.shape), []
         for block in self.blocks:
@@ -151,7 +153,7 @@ class DETR(nn.Module, Pretrained):
         self.decoder = DETRDecoder(config)
         draw(self)
 
-    def layers(self, memory: Memory) -> list[Float[Tensor, "b q d"]]:
+    def layers(self, memory: EncoderMemory) -> list[Float[Tensor, "b q d"]]:
         """What the heads read; see `DETRDecoder`."""
         return self.decoder(self.query_position.weight, memory)
 
@@ -182,7 +184,7 @@ class DETRForObjectDetection(ObjectDetection):
             giou_cost=config.giou_cost, box_weight=config.box_weight, giou_weight=config.giou_weight,
         )  # fmt: skip
 
-    def predictions(self, memory: Memory) -> Any:
+    def predictions(self, memory: EncoderMemory) -> Any:
         layers = self.body.layers(memory)
         return [(self.class_head(x), self.box_head(x).sigmoid()) for x in layers], layers[-1]
 

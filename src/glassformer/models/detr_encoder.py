@@ -30,7 +30,7 @@ def encoder_table(config: Any, theirs: str, ours: str) -> Table:
     }  # fmt: skip
 
 
-class Memory(NamedTuple):
+class EncoderMemory(NamedTuple):
     """What the encoder made of pictures: a vector for each place of the grid, where it is, and which may be read."""
 
     features: Float[Tensor, "b s d"]
@@ -72,7 +72,7 @@ class DETREncoder(nn.Module):
         self.project = nn.Conv2d(config.backbone.dims[-1], config.dim, 1)
         self.blocks = nn.ModuleList(DETREncoderBlock(config) for _ in range(config.num_encoder_layers))
 
-    def forward(self, pixel_values: Tensor, pixel_mask: Shaped[Tensor, "b y x"] | None) -> Memory:
+    def forward(self, pixel_values: Tensor, pixel_mask: Shaped[Tensor, "b y x"] | None) -> EncoderMemory:
         self.backbone.check(pixel_values)
         grid = self.project(self.backbone.grids(pixel_values.to(self.project.weight.dtype))[-1])
         present = present_places(pixel_mask, pixel_values, *grid.shape[2:])
@@ -81,7 +81,7 @@ class DETREncoder(nn.Module):
         x = grid.flatten(2).transpose(1, 2)
         for block in self.blocks:
             x = block(x, position, mask)
-        return Memory(x, position, mask)
+        return EncoderMemory(x, position, mask)
 
 
 def draw(body: Any) -> None:

@@ -10,11 +10,11 @@ from glassformer.checkpoints.table import DROP, Table, Tied
 from glassformer.models.bert import BERTBlock
 from glassformer.models.encoder import Encoder, inside
 from glassformer.models.heads import (
+    HeadTransform,
     MaskedLM,
     QuestionAnswering,
     SequenceClassification,
     TokenClassification,
-    Transform,
 )
 from glassformer.models.labels import LABELS, PROBLEM, num_classes
 from glassformer.models.outputs import EncoderOutput
@@ -151,7 +151,7 @@ class DistilBERTForMaskedLM(MaskedLM):
         encoder = DistilBERT(config)
         super().__init__(encoder)
         norm = LayerNorm(config.dim, config.norm_eps)
-        self.transform = Transform(config.dim, norm, activation=ACTIVATIONS[config.activation])
+        self.transform = HeadTransform(config.dim, norm, activation=ACTIVATIONS[config.activation])
         self.head = TiedLinear(encoder.embed, bias=True) if config.tied else Linear(config.dim, config.vocab_size)
 
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

@@ -64,7 +64,7 @@ class Head(nn.Module, Pretrained, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-class Transform(nn.Module):
+class HeadTransform(nn.Module):
     """norm(activation(dense(x))): what stands between an encoder and the vocabulary."""
 
     def __init__(self, dim: int, norm: LayerNorm, *, activation: Activation, bias: bool = True) -> None:

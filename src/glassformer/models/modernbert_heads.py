@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from glassformer.checkpoints.table import Table, Tied
 from glassformer.models.encoder import inside
 from glassformer.models.heads import (
+    HeadTransform,
     MaskedLM,
     QuestionAnswering,
     SequenceClassification,
     TokenClassification,
-    Transform,
 )
 from glassformer.models.labels import num_classes
 from glassformer.models.modernbert import CONFIG_TABLE, ENCODER, ModernBERT, ModernBERTConfig
@@ -26,10 +26,10 @@ TIED: Table = {**TRANSFORMED, "decoder.bias": "head.bias", "decoder.weight": Tie
 UNTIED: Table = {**TRANSFORMED, "decoder": "head"}
 
 
-def transform(config: ModernBERTConfig) -> Transform:
+def transform(config: ModernBERTConfig) -> HeadTransform:
     """What stands before every head (the released code)."""
     norm = LayerNorm(config.dim, config.norm_eps, bias=False)
-    return Transform(config.dim, norm, activation=ACTIVATIONS[config.classifier_activation], bias=False)
+    return HeadTransform(config.dim, norm, activation=ACTIVATIONS[config.classifier_activation], bias=False)
 
 
 class ModernBERTForMaskedLM(MaskedLM):

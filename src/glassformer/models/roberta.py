@@ -11,11 +11,11 @@ from glassformer.checkpoints.table import DROP, Table, Tied
 from glassformer.models.bert import BERTBlock, BERTPooler, encoder_table
 from glassformer.models.encoder import Encoder, inside
 from glassformer.models.heads import (
+    HeadTransform,
     MaskedLM,
     QuestionAnswering,
     SequenceClassification,
     TokenClassification,
-    Transform,
 )
 from glassformer.models.labels import LABELS, PROBLEM, num_classes
 from glassformer.models.outputs import EncoderOutput
@@ -172,7 +172,7 @@ class RoBERTaForMaskedLM(MaskedLM):
     def __init__(self, config: RoBERTaConfig) -> None:
         encoder = RoBERTa(config, pooled=False)
         super().__init__(encoder)
-        self.transform = Transform(config.dim, LayerNorm(config.dim, config.norm_eps), activation=gelu)
+        self.transform = HeadTransform(config.dim, LayerNorm(config.dim, config.norm_eps), activation=gelu)
         self.head = TiedLinear(encoder.embed, bias=True) if config.tied else Linear(config.dim, config.vocab_size)
 
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

@@ -12,24 +12,24 @@ from glassformer.image.processor import IGNORED_CLASS, ImageProcessor
 from glassformer.prediction.pictures import class_names, head_of
 from glassformer.text.examples import options_of
 from glassformer.training.tasks import Validation
-from glassformer.training.tasks.classified import Shown
+from glassformer.training.tasks.classified import ShownClasses
 from glassformer.training.tasks.clips import framed, frames_of
-from glassformer.training.tasks.detection import Found
+from glassformer.training.tasks.detection import ShownBoxes
 from glassformer.training.tasks.image_classification import picture_sheet
-from glassformer.training.tasks.mask_segmentation import Masks
+from glassformer.training.tasks.mask_segmentation import ShownMasks
 from glassformer.training.tasks.pictures import Seen, as_records, numbers_by_name, renumbered, resized
 from glassformer.training.tasks.segments import whole
-from glassformer.training.tasks.semantic_segmentation import Maps
+from glassformer.training.tasks.semantic_segmentation import ShownMaps
 from glassformer.training.tasks.video_classification import clip_sheet
 from glassformer.video.datasets import ClipSet, load_clips
 
 CLIPS = "video_classification"
 PICTURES: Mapping[str, tuple[str, Callable[..., Seen[Record]], Callable[..., Validation]]] = {
-    "image_classification": ("classification", resized, partial(Shown, draw=picture_sheet)),
-    "distilled_image_classification": ("classification", resized, partial(Shown, draw=picture_sheet)),
-    "object_detection": ("detection", whole, Found),
-    "semantic_segmentation": ("semantic", whole, Maps),
-    "universal_segmentation": ("instances", whole, Masks),
+    "image_classification": ("classification", resized, partial(ShownClasses, draw=picture_sheet)),
+    "distilled_image_classification": ("classification", resized, partial(ShownClasses, draw=picture_sheet)),
+    "object_detection": ("detection", whole, ShownBoxes),
+    "semantic_segmentation": ("semantic", whole, ShownMaps),
+    "universal_segmentation": ("instances", whole, ShownMasks),
 }
 """What a model's head is for -> what must be known of the pictures, how they are seen, and how gone through."""
 
@@ -68,7 +68,7 @@ def held_against(
         frames = frames_of(model.config)
         records, labels, split = part_of_source(source, split, lambda said: load_clips(said, frames=frames))
         clips = framed(renumbered(records, numbers_by_name(source, labels, names)), processor, frames)
-        shown = Shown(clips, names, batch_size, clip_sheet)
+        shown = ShownClasses(clips, names, batch_size, clip_sheet)
         return HeldAgainst(validation=shown, count=len(clips), unit="clips", split=split)
     if head is None or head not in PICTURES:
         raise ValueError(f"{type(model).__name__} says nothing of pictures; its head is for none of "

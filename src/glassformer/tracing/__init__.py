@@ -33,7 +33,7 @@ from glassformer.tracing.intervene import logit_lens, patch, record
 from glassformer.tracing.looking import attention_maps, attention_rollout, cross_attention_maps
 from glassformer.tracing.patterns import CANONICAL, activation_names
 from glassformer.tracing.plan import Plan, plan
-from glassformer.tracing.saved import Saved, saved_for_backward
+from glassformer.tracing.saved import SavedTensor, saved_for_backward
 from glassformer.tracing.side_by_side import differences, side_by_side
 from glassformer.tracing.statistics import Statistics
 from glassformer.tracing.trace import Trace
@@ -52,7 +52,7 @@ __all__ = [
     "ModuleCall",
     "Operation",
     "Plan",
-    "Saved",
+    "SavedTensor",
     "Statistics",
     "TensorInfo",
     "Trace",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.checkpoints.table import Node, rows, variants
 from glassformer.parts import TiedLinear
-from glassformer.tracing.points import Run
+from glassformer.tracing.points import ForwardPass
 
 Part = tuple[int, int] | None
 """The columns of an output that count: several layers may be fused into one. None is all of them."""
@@ -38,7 +38,7 @@ class Alignment:
         return next((pair for pair in self.pairs if pair.a == path), None)
 
 
-def align(a: Run, b: Run, names: Mapping[str, str] | None = None) -> Alignment:
+def align(a: ForwardPass, b: ForwardPass, names: Mapping[str, str] | None = None) -> Alignment:
     """The pairs of two runs. Raises ValueError for a name in `names` that a model has not, with the nearest."""
     chosen = [Pair(left, right) for left, right in (names or {}).items()]
     for one, run, paths in (("a", a, names or {}), ("b", b, (names or {}).values())):
@@ -56,7 +56,7 @@ def align(a: Run, b: Run, names: Mapping[str, str] | None = None) -> Alignment:
     return Alignment((*chosen, *rest, Pair("", "")), how + (f", {len(chosen)} as told" if chosen else ""))
 
 
-def leaves(run: Run) -> list[str]:
+def leaves(run: ForwardPass) -> list[str]:
     """The modules that ran and hold parameters themselves, in the order in which they ran."""
 
     def holds(module: nn.Module) -> bool:
@@ -65,7 +65,7 @@ def leaves(run: Run) -> list[str]:
     return [path for path in run.order() if holds(run.modules[path])]
 
 
-def _by_name(a: Run, b: Run) -> list[Pair] | None:
+def _by_name(a: ForwardPass, b: ForwardPass) -> list[Pair] | None:
     """Every module that both have, where most of those with parameters have the same name."""
     mine, theirs = leaves(a), set(leaves(b))
     if not mine or sum(path in theirs for path in mine) < 0.5 * max(len(mine), len(theirs)):
@@ -76,7 +76,7 @@ def _by_name(a: Run, b: Run) -> list[Pair] | None:
 # -- checkpoint tables -------------------------------------------------------------------------------------------------
 
 
-def _by_table(a: Run, b: Run) -> list[Pair] | None:
+def _by_table(a: ForwardPass, b: ForwardPass) -> list[Pair] | None:
     """Where one of the two is ours and the other's parameters are named by its table."""
     for ours, theirs, turned in ((a, b, False), (b, a, True)):
         if not isinstance(ours.model, Pretrained) or isinstance(theirs.model, Pretrained):
@@ -148,7 +148,7 @@ def _containers(ours: nn.Module, theirs: nn.Module, names: Mapping[str, tuple[st
 # -- order, shapes, values ---------------------------------------------------------------------------------------------
 
 
-def _by_values(a: Run, b: Run) -> list[Pair]:
+def _by_values(a: ForwardPass, b: ForwardPass) -> list[Pair]:
     """Leaves in the order of execution: those that hold equal tensors, then those whose shapes line up between them."""
     mine, theirs = leaves(a), leaves(b)
     left = [_mark(a.modules[path]) for path in mine]
@@ -175,7 +175,7 @@ def _by_values(a: Run, b: Run) -> list[Pair]:
     return [*pairs, *_holders(a, b, pairs)]
 
 
-def _holders(a: Run, b: Run, pairs: list[Pair]) -> Iterator[Pair]:
+def _holders(a: ForwardPass, b: ForwardPass, pairs: list[Pair]) -> Iterator[Pair]:
     """Modules that hold others, paired where what they hold is."""
     counterparts: dict[str, set[str]] = {}
     for pair in pairs:
@@ -203,7 +203,7 @@ def _mark(module: nn.Module) -> tuple[Any, ...]:
     return shapes, type(module).__name__ if isinstance(module, nn.Embedding) else "", sums
 
 
-def _fused(a: Run, b: Run, free_a: list[str], free_b: list[str]) -> list[Pair]:
+def _fused(a: ForwardPass, b: ForwardPass, free_a: list[str], free_b: list[str]) -> list[Pair]:
     """One layer of `a` that holds the rows of several of `b`, one behind the other."""
     pairs = []
     for path in free_a:

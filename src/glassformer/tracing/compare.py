@@ -12,7 +12,7 @@ from glassformer.tracing.divergence import Compared, Divergence
 from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.parameters import own_parameters
 from glassformer.tracing.place import Place, alike, equal, real, value_of
-from glassformer.tracing.points import Inputs, Run, run
+from glassformer.tracing.points import ForwardPass, Inputs, run
 from glassformer.tracing.reach import reached
 from glassformer.tracing.sites import SITES
 
@@ -70,7 +70,7 @@ def compare(
     return Divergence(tuple(compared), alignment.how, output, settled=tuple(settled))
 
 
-def points(a: Run, b: Run, alignment: Alignment, tolerance: float | None) -> Iterator[Compared]:
+def points(a: ForwardPass, b: ForwardPass, alignment: Alignment, tolerance: float | None) -> Iterator[Compared]:
     """The points that both have, in the order of a's execution, each compared."""
     floor = 0.0
     partners: dict[str, list[Pair]] = {}
@@ -94,7 +94,7 @@ def points(a: Run, b: Run, alignment: Alignment, tolerance: float | None) -> Ite
             yield Compared(str(point), str(other), found, may, found <= may, tuple(left.shape), (point, other, pair))
 
 
-def is_settled(a: Run, compared: list[Compared], i: int) -> bool:
+def is_settled(a: ForwardPass, compared: list[Compared], i: int) -> bool:
     """Whether the models agree, and far better, at a later point that this one has an influence on."""
     point, other, pair = compared[i].where
     later = [one for one in compared[i + 1 :] if one.agrees and MUCH_NEARER * one.error < compared[i].error]

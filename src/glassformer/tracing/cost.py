@@ -18,7 +18,7 @@ from glassformer.models.catalog import CONFIGS, build, model_config
 from glassformer.models.language_model import LanguageModel
 from glassformer.parts import MixtureOfExperts
 from glassformer.tracing.hardware import Hardware
-from glassformer.tracing.ledger import Entry, Ledger, most_held, most_held_checkpointed, recomputed
+from glassformer.tracing.ledger import Call, Ledger, most_held, most_held_checkpointed, recomputed
 from glassformer.tracing.part_costs import cache_bytes, counting, kinds_of
 from glassformer.tracing.values import tensors_in
 
@@ -72,7 +72,7 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class KindCost:
     """One kind of part."""
 
     kind: str
@@ -101,8 +101,8 @@ class Cost:
     flops_step: int
     moved: int
     memory: Memory
-    rows: tuple[Row, ...]
-    entries: tuple[Entry, ...]
+    rows: tuple[KindCost, ...]
+    entries: tuple[Call, ...]
 
     @property
     def flops(self) -> int:
@@ -355,7 +355,7 @@ def _step_flops(ledger: Ledger, model: nn.Module, blocks: Iterable[nn.Module], c
     return total + sum(entry.flops for entry in ledger.entries if entry.name in inside)
 
 
-def _rows(model: nn.Module, ledger: Ledger) -> tuple[Row, ...]:
+def _rows(model: nn.Module, ledger: Ledger) -> tuple[KindCost, ...]:
     """Parameters, FLOPs and bytes of each kind of part, the largest first."""
     kinds = kinds_of(model)
     parameters: dict[str, int] = {}
@@ -364,7 +364,7 @@ def _rows(model: nn.Module, ledger: Ledger) -> tuple[Row, ...]:
         parameters[kind] = parameters.get(kind, 0) + parameter.numel()
     names = dict.fromkeys([*parameters, *(entry.kind for entry in ledger.entries)])
     rows = [
-        Row(
+        KindCost(
             kind=kind, parameters=parameters.get(kind, 0),
             flops=sum(entry.flops for entry in ledger.entries if entry.kind == kind),
             moved=sum(entry.moved for entry in ledger.entries if entry.kind == kind),

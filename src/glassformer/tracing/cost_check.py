@@ -24,7 +24,7 @@ from glassformer.training.blocks import blocks_of, checkpoint_activations
 
 
 @dataclass(frozen=True)
-class Compared:
+class Quantity:
     """One quantity by formula and as measured; None where there is nothing to measure."""
 
     name: str
@@ -117,7 +117,7 @@ def loss_of(out: Any) -> Tensor:
     return torch.stack([x.mean() for x in named if x is not None]).sum()
 
 
-def check(model: Any, said: Cost) -> list[Compared]:
+def check(model: Any, said: Cost) -> list[Quantity]:
     """What the formulas say beside what a real run here shows. The model is trained for a step, if `said` is of one.
 
     FLOPs by torch.utils.flop_counter, with the kernels that compute plainly; activations by
@@ -128,7 +128,7 @@ def check(model: Any, said: Cost) -> list[Compared]:
     kind = said.dtype
     model.to(kind).train(said.training)
     given = inputs_of(model, said.batch_size, said.length)
-    found = [Compared("parameters", "", said.parameters, sum(p.numel() for p in model.parameters()))]
+    found = [Quantity("parameters", "", said.parameters, sum(p.numel() for p in model.parameters()))]
     counter = FlopCounterMode(display=False)
     plain = {"attend": "reference"} if any(isinstance(part, ATTENTIONS) for part in model.modules()) else {}
     with kernels(model, linear="reference", **plain), counter, torch.set_grad_enabled(said.training):
@@ -136,15 +136,15 @@ def check(model: Any, said: Cost) -> list[Compared]:
         forward = counter.get_total_flops()
         if said.training:
             loss_of(out).backward()
-    found.append(Compared("FLOPs forward", "FLOP", said.flops_forward, forward))
+    found.append(Quantity("FLOPs forward", "FLOP", said.flops_forward, forward))
     if not said.training:
         del out
         found += _seen_by_xray(model, given, said)
         cache = model.new_cache(said.batch_size, said.length).num_bytes if said.memory.kv_cache else 0
         said_cache = kv_cache_bytes(model, said.batch_size, said.length)
-        return [*found, Compared("key-value cache", "B", said_cache, cache)]
+        return [*found, Quantity("key-value cache", "B", said_cache, cache)]
     if not said.checkpointing:
-        found.append(Compared("FLOPs of a step", "FLOP", said.flops_step, counter.get_total_flops()))
+        found.append(Quantity("FLOPs of a step", "FLOP", said.flops_step, counter.get_total_flops()))
     del out
     model.zero_grad()
     if said.checkpointing:
@@ -154,12 +154,12 @@ def check(model: Any, said: Cost) -> list[Compared]:
     name, bytes_said = "activations kept", said.memory.activations
     if said.checkpointing:
         name, bytes_said = "activations kept, checkpointed", said.memory.checkpointed
-    found.append(Compared(name, "B", bytes_said, sum(kept.values())))
+    found.append(Quantity(name, "B", bytes_said, sum(kept.values())))
     del out, kept
     return [*found, *_seen_by_xray(model, given, said), *_peaks(model, given, said)]
 
 
-def _seen_by_xray(model: Any, given: dict[str, Any], said: Cost) -> list[Compared]:
+def _seen_by_xray(model: Any, given: dict[str, Any], said: Cost) -> list[Quantity]:
     """FLOPs of the forward pass, and bytes of its products; of a step also its peak before the optimizer's turn.
 
     The peak is of what the step makes: all but weights, inputs and the optimizer's state.
@@ -176,17 +176,17 @@ def _seen_by_xray(model: Any, given: dict[str, Any], said: Cost) -> list[Compare
     products = [each for each in trace.operations if each.flops]
     apart = cost(model, said.batch_size, said.length, said.dtype).entries
     found = [
-        Compared("FLOPs forward, x-ray", "FLOP", said.flops_forward, flops),
-        Compared("bytes that products move, x-ray", "B", sum(entry.moved for entry in apart if entry.flops),
+        Quantity("FLOPs forward, x-ray", "FLOP", said.flops_forward, flops),
+        Quantity("bytes that products move, x-ray", "B", sum(entry.moved for entry in apart if entry.flops),
                  sum(each.read + each.written for each in products)),
     ]  # fmt: skip
     if said.training and not said.checkpointing:
         trace = xray(model, **given, backward=True, statistics=False, raises=True)
-        found.append(Compared("peak of both passes, x-ray", "B", said.memory.made(checkpointing=False), trace.peak))
+        found.append(Quantity("peak of both passes, x-ray", "B", said.memory.made(checkpointing=False), trace.peak))
     return found
 
 
-def _peaks(model: Any, given: dict[str, Tensor], said: Cost) -> list[Compared]:
+def _peaks(model: Any, given: dict[str, Tensor], said: Cost) -> list[Quantity]:
     """Weights, gradients, the optimizer's state and the peak of the second step: the first one makes the state."""
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
@@ -208,8 +208,8 @@ def _peaks(model: Any, given: dict[str, Tensor], said: Cost) -> list[Compared]:
             live.see(state)
         step()
     return [
-        Compared("weights", "B", said.memory.weights, sum(p.nbytes for p in model.parameters())),
-        Compared("gradients", "B", said.memory.gradients, gradients),
-        Compared("optimizer state", "B", said.memory.optimizer, sum(state.nbytes for state in states)),
-        Compared("peak of a step", "B", said.peak_bytes, live.peak),
+        Quantity("weights", "B", said.memory.weights, sum(p.nbytes for p in model.parameters())),
+        Quantity("gradients", "B", said.memory.gradients, gradients),
+        Quantity("optimizer state", "B", said.memory.optimizer, sum(state.nbytes for state in states)),
+        Quantity("peak of a step", "B", said.peak_bytes, live.peak),
     ]

@@ -15,7 +15,7 @@ from glassformer.tracing.values import tensors_in
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class ResidualStream:
     """‖x‖ of each token before the first block and after each, and ‖x_(l+1) − x_l‖, what block l adds."""
 
     stack: str
@@ -94,18 +94,18 @@ def _complete(model: nn.Module, seen: Mapping[str, list[Tensor]]) -> Iterator[tu
 
 
 @torch.no_grad()
-def streams(model: nn.Module, inputs: Mapping[str, Any]) -> list[Stream]:
+def streams(model: nn.Module, inputs: Mapping[str, Any]) -> list[ResidualStream]:
     """The residual stream by depth, of each stack of blocks, for the first row of `inputs`.
 
     Raises ValueError where no stack of blocks ran.
     """
     with _all_watched(model) as seen:
         model(**inputs)
-    found: list[Stream] = []
+    found: list[ResidualStream] = []
     for path, _, stream in _complete(model, seen):
         depth = torch.stack([x[0].double().flatten(0, -2) for x in stream])
         added = (depth[1:] - depth[:-1]).norm(dim=-1)
-        found.append(Stream(stack=path, norms=depth.norm(dim=-1).cpu(), added=added.cpu()))
+        found.append(ResidualStream(stack=path, norms=depth.norm(dim=-1).cpu(), added=added.cpu()))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from glassformer.tracing.modules import modules_of
-from glassformer.tracing.source import LIBRARY, TORCH, Source, is_passed_over
+from glassformer.tracing.source import LIBRARY, TORCH, SourceLine, is_passed_over
 from glassformer.tracing.tree import Operation
 from glassformer.tracing.values import TensorInfo, info, shape_text
 
@@ -33,7 +33,7 @@ class Failure:
     kind: str
     operation: str
     tensors: tuple[tuple[str, TensorInfo], ...]
-    source: Source | None
+    source: SourceLine | None
     why: str
     exception: BaseException
 
@@ -60,7 +60,7 @@ def failure_of(error: BaseException, model: nn.Module, failed: Operation | None)
     source, tensors, code = None, [], ""
     if own or near:
         frame, at = (own or near)[-1]
-        source = Source(frame.f_code.co_filename, _line(frame, at), frame.f_code.co_name)
+        source = SourceLine(frame.f_code.co_filename, _line(frame, at), frame.f_code.co_name)
     if near:
         code = _expression(*near[-1])
         tensors = _tensors(code, near[-1][0])

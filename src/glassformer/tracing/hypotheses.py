@@ -1,7 +1,7 @@
 """What a difference between two models looks like: ways to compute a value, each tried on both.
 
 At the first point where two models differ, what they compute is computed again from a's own inputs and parameters, in
-every way that people are known to choose, or to get it wrong (`Variant`). A variant explains a model where it gives the
+every way that people are known to choose, or to get it wrong. Such a `Hypothesis` explains a model where it gives the
 model's value. Where one explains a and another explains b, the difference is found, and undone: a, computed as b does
 it, gives b's value.
 """
@@ -16,7 +16,7 @@ from glassformer.tracing.place import Place, alike
 
 
 @dataclass(frozen=True, eq=False)
-class Variant:
+class Hypothesis:
     """One way to compute a value.
 
     key      what the matter is, in a word for programs; "" for how it should be done
@@ -49,23 +49,23 @@ class Finding:
     error: float
 
 
-def tested(place: Place, variants: Sequence[Variant]) -> tuple[list[Finding], list[str]]:
-    """The findings, simplest first (the order of the variants), and the keys of all that was tried.
+def tested(place: Place, hypotheses: Sequence[Hypothesis]) -> tuple[list[Finding], list[str]]:
+    """The findings, simplest first (the order of the hypotheses), and the keys of all that was tried.
 
-    The first of the variants is how it should be done.
+    The first of the hypotheses is how it should be done.
     """
-    of_a: list[tuple[Variant, float]] = []
-    of_b: list[tuple[Variant, float]] = []
+    of_a: list[tuple[Hypothesis, float]] = []
+    of_b: list[tuple[Hypothesis, float]] = []
     tried: list[str] = []
     value_a, value_b = alike(place.value_a, place.value_b)
-    for variant in variants:
-        value = variant.compute()
+    for hypothesis in hypotheses:
+        value = hypothesis.compute()
         if value is None:
             continue
-        tried += [variant.key] if variant.key and variant.key not in tried else []
+        tried += [hypothesis.key] if hypothesis.key and hypothesis.key not in tried else []
         value = place.cut(value)
-        of_a.append((variant, error(*alike(value, value_a))))
-        of_b.append((variant, error(*alike(value, value_b))))
+        of_a.append((hypothesis, error(*alike(value, value_a))))
+        of_b.append((hypothesis, error(*alike(value, value_b))))
     own = next(iter(sharpest(of_a, place.tolerance)), None)
     found: dict[str, Finding] = {}
     for other, left in sharpest(of_b, place.tolerance):
@@ -74,13 +74,13 @@ def tested(place: Place, variants: Sequence[Variant]) -> tuple[list[Finding], li
     return list(found.values()), tried
 
 
-def sharpest(fits: Sequence[tuple[Variant, float]], tolerance: float) -> list[tuple[Variant, float]]:
-    """The variants that fit about as well as the one that fits best."""
+def sharpest(fits: Sequence[tuple[Hypothesis, float]], tolerance: float) -> list[tuple[Hypothesis, float]]:
+    """The hypotheses that fit about as well as the one that fits best."""
     least = min((left for _, left in fits), default=0.0)
-    return [(variant, left) for variant, left in fits if left <= min(tolerance, 4 * least + 1e-15)]
+    return [(hypothesis, left) for hypothesis, left in fits if left <= min(tolerance, 4 * least + 1e-15)]
 
 
-def finding(place: Place, own: Variant | None, other: Variant, left: float) -> Finding:
+def finding(place: Place, own: Hypothesis | None, other: Hypothesis, left: float) -> Finding:
     """What is said where a does `own`, and `other` gives b's value."""
     name = place.module_a or "the model itself"
     if own is None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass
-class Entry:
+class Call:
     """One call of one part: FLOPs, and bytes read and written, of the forward pass."""
 
     name: str
@@ -43,7 +43,7 @@ class Ledger:
     device: str
     size: int
     autocast: bool = False  # products in bfloat16, all else in float32
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[Call] = field(default_factory=list)
     kept: dict[int, "Kept"] = field(default_factory=dict)  # storage -> what is known of it, in order
     inputs: dict[int, "Kept"] = field(default_factory=dict)  # the same of what blocks are given
     block: int | None = None  # at work
@@ -52,7 +52,7 @@ class Ledger:
 
     def add(self, name: str, kind: str, flops: int, moved: int, *, learns_input: bool = True) -> None:
         """Write down a call."""
-        self.entries.append(Entry(name, kind, int(flops), int(moved), learns_input))
+        self.entries.append(Call(name, kind, int(flops), int(moved), learns_input))
 
     def keep(self, x: Tensor, block: int | None = None, *, beside: int = 0) -> None:
         """The backward pass needs `x`, for the block that is at work (or another): count its memory, once."""

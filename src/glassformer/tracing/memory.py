@@ -13,7 +13,7 @@ COPIES = frozenset(f"aten::{name}" for name in ("cat", "_to_copy", "clone", "con
 PACKS = frozenset(("mkldnn::_reorder_linear_weight", "aten::to_mkldnn", "aten::_convert_weight_to_int4pack_for_cpu"))
 
 
-class Memory:
+class MemoryCounter:
     """Counts the bytes of storages that came into being while it watched, until they are freed.
 
     What was there before (parameters, inputs, caches) counts as 0, and so does room that an operator takes and gives

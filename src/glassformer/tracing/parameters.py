@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glassformer.tracing.align import Part, matrix
-from glassformer.tracing.points import Run
+from glassformer.tracing.points import ForwardPass
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class Parameters:
     bias: Tensor | None
 
 
-def own_parameters(seen: Run, path: str, part: Part = None) -> Parameters:
+def own_parameters(seen: ForwardPass, path: str, part: Part = None) -> Parameters:
     """Those that a module holds itself, the rows of `part` where several layers are fused."""
     module = seen.modules[path]
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glassformer.models.heads import Transform
+from glassformer.models.heads import HeadTransform
 from glassformer.ops.attend import QUICK
 from glassformer.ops.attend_window import BLOCK
 from glassformer.ops.mask import Mask, Window
@@ -267,7 +267,7 @@ COUNTED: tuple[tuple[Any, Callable[..., None]], ...] = (
     (nn.Dropout, count_dropout),
     (PatchEmbedding, count_patches),
     (TopKRouter | GroupedRouter, count_router),
-    (Transform, count_transform),
+    (HeadTransform, count_transform),
 )
 KINDS: tuple[tuple[Any, str], ...] = (  # of what stands inside, and is nothing by itself
     (MixtureOfExperts, "experts"),

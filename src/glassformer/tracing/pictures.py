@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glassformer.tracing.complexity import Curves
-from glassformer.tracing.depth import Flow, Stream
+from glassformer.tracing.depth import Flow, ResidualStream
 from glassformer.tracing.plots import BLUE, GREEN, ORANGE, figure, heads
 from glassformer.tracing.positions import AddedVectors, Positions, ScoreBias, Turns
 
@@ -141,7 +141,7 @@ def attention_of_all(weights: Mapping[str, Tensor], of: str) -> "Figure":
 # ---------------------------------------------------------------------------------------------- depth
 
 
-def residual_stream(found: Sequence[Stream], of: str) -> "Figure":
+def residual_stream(found: Sequence[ResidualStream], of: str) -> "Figure":
     """‖x‖ by depth, and what each block adds: the median token, and all but the tenth at either end."""
     made, axes = figure(1, len(found), (5.6 * len(found) + 1.2, 4.2))
     for axis, stream in zip(axes[0], found, strict=True):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glassformer.tracing.align import Alignment, Pair, Part
-from glassformer.tracing.points import Point, Run
+from glassformer.tracing.points import ForwardPass, Point
 
 
 def value_of(point: Point, part: Part) -> Tensor:
@@ -14,7 +14,7 @@ def value_of(point: Point, part: Part) -> Tensor:
     return point.value if part is None or point.side != "out" else point.value[..., part[0] : part[1]]
 
 
-def real(value: Tensor, *seen: Run) -> Tensor:
+def real(value: Tensor, *seen: ForwardPass) -> Tensor:
     """At real tokens only, where the tensor has a place for each token of an attention mask."""
     for run in seen:
         if run.present is not None and value.shape[:2] == run.present.shape:
@@ -49,8 +49,8 @@ def _one_row(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 class Place:
     """Both runs, the pair of points that differ first, and the modules whose own computation made them."""
 
-    a: Run
-    b: Run
+    a: ForwardPass
+    b: ForwardPass
     alignment: Alignment
     point: Point
     other: Point
@@ -61,7 +61,14 @@ class Place:
 
     @classmethod
     def at(
-        cls, a: Run, b: Run, alignment: Alignment, point: Point, other: Point, pair: Pair, tolerance: float
+        cls,
+        a: ForwardPass,
+        b: ForwardPass,
+        alignment: Alignment,
+        point: Point,
+        other: Point,
+        pair: Pair,
+        tolerance: float,
     ) -> "Place":
         """The place of a pair of points."""
         left = culprit(a, point, {pair.a for pair in alignment.pairs})
@@ -117,7 +124,7 @@ class Place:
         return None
 
 
-def culprit(seen: Run, point: Point, paired: set[str]) -> str:
+def culprit(seen: ForwardPass, point: Point, paired: set[str]) -> str:
     """The module whose own computation made the value: what came out of it, or what it handed to one within it.
 
     What a module of no counterpart made, and handed on, is its own doing; the outputs of others have been compared.

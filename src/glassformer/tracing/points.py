@@ -37,7 +37,7 @@ class Point:
 
 
 @dataclass(eq=False)
-class Run:
+class ForwardPass:
     """A model, what it was given, and the points it passed, in the order of execution."""
 
     model: nn.Module
@@ -110,12 +110,12 @@ def given_by_name(model: nn.Module, inputs: Inputs) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def run(model: nn.Module, inputs: Inputs, what: str, *, seed: int = 0) -> Run:
+def run(model: nn.Module, inputs: Inputs, what: str, *, seed: int = 0) -> ForwardPass:
     """The points of one forward pass, the model as it is (in training mode its dropout is on).
 
     Raises ValueError, naming `what` ("a" or "b"), where the model refuses the inputs.
     """
-    seen = Run(model, given_by_name(model, inputs))
+    seen = ForwardPass(model, given_by_name(model, inputs))
     running: list[str] = []
     calls: dict[str, int] = {}
     makers: dict[int, tuple[Tensor, str, Tensor]] = {}  # the tensors are held, so that no other gets their id

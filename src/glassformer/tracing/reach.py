@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glassformer.tracing.points import Point, Run, run
+from glassformer.tracing.points import ForwardPass, Point, run
 
 Key = tuple[str, str, int]
 
 
-def reached(seen: Run, point: Point, touched: Tensor | None = None) -> set[Key]:
+def reached(seen: ForwardPass, point: Point, touched: Tensor | None = None) -> set[Key]:
     """The points whose values change when that at `point` is disturbed, where `touched` says; none if it cannot be."""
     module = seen.modules[point.module]
     call = 0

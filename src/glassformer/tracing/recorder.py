@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from glassformer.tracing.flops import flops_of
 from glassformer.tracing.keeper import Keeper
-from glassformer.tracing.memory import Memory
+from glassformer.tracing.memory import MemoryCounter
 from glassformer.tracing.modules import modules_of
-from glassformer.tracing.source import Source, calling_line
+from glassformer.tracing.source import SourceLine, calling_line
 from glassformer.tracing.statistics import statistics_of
 from glassformer.tracing.tree import ModuleCall, Operation
 from glassformer.tracing.values import info, is_plain, num_bytes, tensors_in
@@ -42,7 +42,7 @@ class Recorder(TorchDispatchMode):
         modules = modules_of(model)
         self.names = {id(module): name for name, module in modules.items()}
         self.root = ModuleCall("", type(model).__name__, num_parameters=sum(p.numel() for p in model.parameters()))
-        self.memory = Memory(model)
+        self.memory = MemoryCounter(model)
         self.backward = False  # set once the forward pass has ended
         self._failed: Operation | None = None
         self._stack: list[ModuleCall] = []
@@ -168,7 +168,7 @@ class Recorder(TorchDispatchMode):
             return self._last_call[path], None
         return self._made_by.get(node._sequence_nr(), (self.root, None))
 
-    def _source(self, maker: Operation | None) -> Source | None:
+    def _source(self, maker: Operation | None) -> SourceLine | None:
         """The line that called; of a gradient without one, the line of the forward pass."""
         found = calling_line(recording_code)
         if maker is None or (found is not None and found.function == "backward"):  # of an autograd.Function

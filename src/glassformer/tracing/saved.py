@@ -10,7 +10,7 @@ from glassformer.tracing.values import TensorInfo, info, is_plain, num_bytes
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedTensor:
     """One memory that autograd keeps: the tensor by which it is known first, and its bytes."""
 
     tensor: TensorInfo
@@ -20,7 +20,7 @@ class Saved:
         return f"{self.tensor!s:24} {self.bytes:12,} B"
 
 
-def saved_for_backward(model: nn.Module, *inputs: Any, **kwargs: Any) -> list[Saved]:
+def saved_for_backward(model: nn.Module, *inputs: Any, **kwargs: Any) -> list[SavedTensor]:
     """What autograd keeps of `model(*inputs, **kwargs)`, in the order in which it asks for it.
 
     Each memory counts once, however many operators keep it or a view of it, and whole, as it stays alive whole. The
@@ -36,7 +36,7 @@ def saved_for_backward(model: nn.Module, *inputs: Any, **kwargs: Any) -> list[Sa
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         _output = model(*inputs, **kwargs)  # held until all is counted: memory that is freed is used again
-    return [Saved(info(tensor), _bytes(tensor)) for tensor in found.values()]
+    return [SavedTensor(info(tensor), _bytes(tensor)) for tensor in found.values()]
 
 
 def _memory(tensor: Tensor) -> int:

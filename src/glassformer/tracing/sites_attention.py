@@ -11,7 +11,7 @@ from glassformer.tracing.align import matrix
 from glassformer.tracing.choices import MADE, Choices, Heads, deviations, differing, key_of, phrase, strangeness, usual
 from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.place import Place
-from glassformer.tracing.points import Run
+from glassformer.tracing.points import ForwardPass
 from glassformer.tracing.sites_bias import learned_biases
 from glassformer.tracing.sites_windows import window_biases
 
@@ -187,7 +187,7 @@ def projections(place: Place) -> tuple[Tensor, Tensor, Tensor] | None:
     return q, k, v
 
 
-def rotations(seen: Run, width: int) -> Iterator[tuple[Tensor, float]]:
+def rotations(seen: ForwardPass, width: int) -> Iterator[tuple[Tensor, float]]:
     """Radians per position of each pair, and what cosines are multiplied by, for every rotation that a model has."""
     for module in seen.modules.values():
         names = [name for name, _ in module.named_buffers(recurse=False) if name.endswith("inv_freq")]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glassformer.parts.position import distance_bucket
 from glassformer.tracing.place import Place
-from glassformer.tracing.points import Run
+from glassformer.tracing.points import ForwardPass
 
 REACHES = (128, 64, 256)
 """The furthest distance with a bucket of its own, as people have chosen it."""
@@ -52,14 +52,14 @@ def buckets(place: Place, distance: Tensor, count: int) -> Iterator[tuple[str, T
             yield name, found
 
 
-def reach_of(run: Run) -> int | None:
+def reach_of(run: ForwardPass) -> int | None:
     """The furthest distance that a model's config names."""
     config = getattr(run.model, "config", None)
     names = ("relative_attention_max_distance", "max_distance")
     return next((found for name in names if isinstance(found := getattr(config, name, None), int)), None)
 
 
-def table_of(run: Run, path: str, heads: int) -> Tensor | None:
+def table_of(run: ForwardPass, path: str, heads: int) -> Tensor | None:
     """The learned numbers (buckets, heads) of the stack that a path leads into; of several, the same layer's."""
     stack = "decoder" if "decoder" in path else "encoder"
     found: list[tuple[str, Tensor]] = []

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from glassformer.tracing.agreement import error
 from glassformer.tracing.align import is_embedding, matrix
-from glassformer.tracing.hypotheses import Finding, Variant, tested
+from glassformer.tracing.hypotheses import Finding, Hypothesis, tested
 from glassformer.tracing.place import Place
 from glassformer.tracing.points import Point
 
@@ -40,7 +40,7 @@ def activation_findings(place: Place) -> tuple[list[Finding], list[str]]:
     return tested(place, list(activations(place)))
 
 
-def activations(place: Place) -> Iterator[Variant]:
+def activations(place: Place) -> Iterator[Hypothesis]:
     """Of the last layer, or of the last two, that gave as many channels; none of them is how it must be."""
     made = [
         (point.module, point.value.double()) for point in place.earlier()
@@ -50,15 +50,15 @@ def activations(place: Place) -> Iterator[Variant]:
     if not made or (place.point.side == "out" and matrix(place.a.modules[place.point.module]) is not None):
         return
     for name, act in ACTIVATIONS.items():
-        yield Variant("activation", f"applies {name}", lambda act=act: act(made[-1][1]))
+        yield Hypothesis("activation", f"applies {name}", lambda act=act: act(made[-1][1]))
     if len(made) < 2:
         return
     (_, gate), (name, up) = made[-2:]
     gate, up = (up, gate) if "gate" in name.rpartition(".")[2] else (gate, up)
     for name, act in ACTIVATIONS.items():
-        yield Variant("activation", f"gates by {name}", lambda act=act: act(gate) * up)
+        yield Hypothesis("activation", f"gates by {name}", lambda act=act: act(gate) * up)
     for name, act in ACTIVATIONS.items():
-        yield Variant(
+        yield Hypothesis(
             "gate and up swapped", f"takes the gate for what is gated, by {name}", lambda act=act: gate * act(up)
         )
 
@@ -73,7 +73,7 @@ def index_findings(place: Place) -> tuple[list[Finding], list[str]]:
     return tested(place, list(indices(place)))
 
 
-def indices(place: Place) -> Iterator[Variant]:
+def indices(place: Place) -> Iterator[Hypothesis]:
     """The numbers that an embedding may be asked for; none of them is how it must be."""
     ids = place.a.given.get("input_ids")
     if not isinstance(ids, Tensor):
@@ -83,12 +83,12 @@ def indices(place: Place) -> Iterator[Variant]:
     for name, given in place.a.given.items():
         if isinstance(given, Tensor) and given.shape == ids.shape and not given.is_floating_point():
             key = "token types" if name == "token_type_ids" else "ids"
-            yield Variant(
+            yield Hypothesis(
                 "" if name == "token_type_ids" else key,
                 f"takes the {name} it is given",
                 lambda given=given: given.cpu(),
             )
-    yield Variant("token types" if "token_type" in name_of(place) or "segment" in name_of(place) else "positions",
+    yield Hypothesis("token types" if "token_type" in name_of(place) or "segment" in name_of(place) else "positions",
                   "takes 0 everywhere", lambda: torch.zeros_like(plain))  # fmt: skip
     ways = [("counts from the first place, padding too", plain)]
     present = place.a.present if place.a.present is not None else place.b.present
@@ -96,7 +96,7 @@ def indices(place: Place) -> Iterator[Variant]:
         ways.insert(0, ("counts real tokens only", (present.long().cumsum(-1) - 1).clamp(min=0)))
     for said, value in ways:
         for start in (0, 1, 2, -1):
-            yield Variant("positions", f"{said}, from {start}", lambda value=value, start=start: value + start)
+            yield Hypothesis("positions", f"{said}, from {start}", lambda value=value, start=start: value + start)
 
 
 def name_of(place: Place) -> str:

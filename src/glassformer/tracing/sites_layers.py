@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from glassformer.tracing.align import Part, is_embedding, matrix
-from glassformer.tracing.hypotheses import Finding, Variant, tested
+from glassformer.tracing.hypotheses import Finding, Hypothesis, tested
 from glassformer.tracing.parameters import Parameters, own_parameters, unlike
 from glassformer.tracing.place import Place, equal
 
@@ -60,43 +60,47 @@ def in_dtype(x: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype)
 # -- linear ------------------------------------------------------------------------------------------------------------
 
 
-def linear(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Variant]:
+def linear(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Hypothesis]:
     """The ways of a linear layer; the first is x Wᵀ + b."""
     w, b = mine.weight, mine.bias
     assert w is not None
-    yield Variant("", "multiplies by its weight and adds its bias", lambda: affine(x, w, b))
+    yield Hypothesis("", "multiplies by its weight and adds its bias", lambda: affine(x, w, b))
     if w.shape[0] == w.shape[1] or (theirs.weight is not None and theirs.weight.shape == w.T.shape):
         if equal(w, theirs.weight):
-            yield Variant("transposed weight", "has its weight transposed", lambda: affine(x, w.T, b))
+            yield Hypothesis("transposed weight", "has its weight transposed", lambda: affine(x, w.T, b))
         else:
-            yield Variant("transposed weight", "its weight is transposed", lambda: affine(x, w.T, b), "transposed back")
+            yield Hypothesis(
+                "transposed weight", "its weight is transposed", lambda: affine(x, w.T, b), "transposed back"
+            )
     if not equal(w, theirs.weight) or not equal(b, theirs.bias):
         yield from exchanged(place, x, w)
         yield from other_parameters(place, x, mine, theirs)
     if b is not None:
-        yield Variant("missing bias", "leaves its bias out", lambda: affine(x, w, None))
+        yield Hypothesis("missing bias", "leaves its bias out", lambda: affine(x, w, None))
     width = place.head_width()
     if width is not None and x.ndim == 3 and x.shape[-1] % width == 0:
         heads = x.unflatten(-1, (-1, width)).transpose(1, 2).reshape(x.shape)
-        yield Variant("merging heads", "reads heads one behind the other", lambda: affine(heads, w, b))
+        yield Hypothesis("merging heads", "reads heads one behind the other", lambda: affine(heads, w, b))
     for dtype in lower(place):
         name = str(dtype).removeprefix("torch.")
-        yield Variant("precision", f"computes in {name}", lambda dtype=dtype: in_dtype(x, w, b, dtype))
+        yield Hypothesis("precision", f"computes in {name}", lambda dtype=dtype: in_dtype(x, w, b, dtype))
     plain = affine(x, w, b)
     if plain is not None:
         yield from scaled(place, plain)
 
 
-def scaled(place: Place, plain: Tensor) -> Iterator[Variant]:
+def scaled(place: Place, plain: Tensor) -> Iterator[Hypothesis]:
     """A factor, or a cap, after the fact: as a's value, and as b's, say."""
     cut = place.cut(plain)
     for value in (place.value_a, place.value_b):
         if value.shape == cut.shape:
             factor = float((cut * value).sum() / (cut * cut).sum().clamp(min=1e-30))
             if abs(factor - 1) > 1e-6:
-                yield Variant("scale", f"multiplies by {spelled(factor, plain.shape[-1])}", lambda f=factor: plain * f)
+                yield Hypothesis(
+                    "scale", f"multiplies by {spelled(factor, plain.shape[-1])}", lambda f=factor: plain * f
+                )
     for cap in CAPS:
-        yield Variant("soft cap", f"caps its values at {cap:g} by tanh", lambda c=cap: c * (plain / c).tanh())
+        yield Hypothesis("soft cap", f"caps its values at {cap:g} by tanh", lambda c=cap: c * (plain / c).tanh())
 
 
 def spelled(factor: float, width: int) -> str:
@@ -107,7 +111,7 @@ def spelled(factor: float, width: int) -> str:
     return f"{factor:.6g}"
 
 
-def exchanged(place: Place, x: Tensor, weight: Tensor) -> Iterator[Variant]:
+def exchanged(place: Place, x: Tensor, weight: Tensor) -> Iterator[Hypothesis]:
     """The weights of a sister layer, which is given the same."""
     mine = place.point.module
     parent = mine.rpartition(".")[0]
@@ -121,13 +125,13 @@ def exchanged(place: Place, x: Tensor, weight: Tensor) -> Iterator[Variant]:
         if matrix(place.a.modules[path]) is None or other.weight is None or other.weight.shape != weight.shape:
             continue
         name = path.rpartition(".")[2] if part is None else f"columns {part[0]} to {part[1]} of {path}"
-        yield Variant(
+        yield Hypothesis(
             "swapped weights", f"its weights and those of {name} are swapped",
             lambda other=other: affine(x, other.weight, other.bias), "with those",  # type: ignore[arg-type]
         )  # fmt: skip
 
 
-def other_parameters(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Variant]:
+def other_parameters(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Hypothesis]:
     """b's parameters, one at a time, then both."""
     w, b = mine.weight, mine.bias
     assert w is not None
@@ -136,23 +140,23 @@ def other_parameters(place: Place, x: Tensor, mine: Parameters, theirs: Paramete
         for split in ((2, width // 2), (width // 2, 2)):
             rows = torch.arange(w.shape[0]).view(-1, *split).mT.flatten()
             moved = None if b is None else b[rows]
-            yield Variant(
+            yield Hypothesis(
                 "rotation layout of the weights", "its rows are in the other rotation layout",
                 lambda rows=rows, moved=moved: affine(x, w[rows], moved), "with its rows reordered",
             )  # fmt: skip
     if not equal(b, theirs.bias):
         key, said = unlike(b, theirs.bias, "bias")
-        yield Variant(key, said, lambda: affine(x, w, theirs.bias), "with b's bias")
+        yield Hypothesis(key, said, lambda: affine(x, w, theirs.bias), "with b's bias")
     if theirs.weight is not None and not equal(w, theirs.weight):
         key, said = unlike(w, theirs.weight, "weight")
         embed = next((m for m in place.a.modules.values() if is_embedding(m) and weight_of(m) is not None
                       and equal(weight_of(m), theirs.weight)), None)  # fmt: skip
         if embed is not None:
             tied = weight_of(embed)
-            yield Variant("untied head", "its weight is not the embedding's",
+            yield Hypothesis("untied head", "its weight is not the embedding's",
                           lambda: None if tied is None else affine(x, tied, b), "tied to it")  # fmt: skip
-        yield Variant(key, said, lambda: affine(x, theirs.weight, b), "with b's weight")  # type: ignore[arg-type]
-        yield Variant(key, f"{said}, and so does its bias", lambda: affine(x, theirs.weight, theirs.bias),  # type: ignore[arg-type]
+        yield Hypothesis(key, said, lambda: affine(x, theirs.weight, b), "with b's weight")  # type: ignore[arg-type]
+        yield Hypothesis(key, f"{said}, and so does its bias", lambda: affine(x, theirs.weight, theirs.bias),  # type: ignore[arg-type]
                       "with b's weight and bias")  # fmt: skip
 
 
@@ -165,7 +169,7 @@ def weight_of(module: torch.nn.Module) -> Tensor | None:
 # -- norms -------------------------------------------------------------------------------------------------------------
 
 
-def norm(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Variant]:
+def norm(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Hypothesis]:
     """The ways of a normalisation; the first is what its class and ε say."""
     module = place.a.modules[place.point.module]
     module = module if own_parameters(place.a, place.point.module).weight is not None else their_module(place)
@@ -187,37 +191,39 @@ def norm(place: Place, x: Tensor, mine: Parameters, theirs: Parameters) -> Itera
         y = y if gain is None else y * (one + gain).to(dtype)
         return (y if bias is None else y + bias.to(dtype)).double()
 
-    yield Variant("", "normalises with its gain and bias", value)
-    yield Variant("missing norm", "hands its input through", lambda: x)
+    yield Hypothesis("", "normalises with its gain and bias", value)
+    yield Hypothesis("missing norm", "hands its input through", lambda: x)
     if not equal(w, theirs.weight) and theirs.weight is not None:
         key, said = unlike(w, theirs.weight, "weight")
-        yield Variant(key, said, lambda: value(gain=theirs.weight), "with b's weight")
+        yield Hypothesis(key, said, lambda: value(gain=theirs.weight), "with b's weight")
     if not equal(b, theirs.bias):
         key, said = unlike(b, theirs.bias, "bias")
-        yield Variant(key, said, lambda: value(bias=theirs.bias), "with b's bias")
-        yield Variant(key, f"{said}, and so does its weight", lambda: value(gain=theirs.weight, bias=theirs.bias),
+        yield Hypothesis(key, said, lambda: value(bias=theirs.bias), "with b's bias")
+        yield Hypothesis(key, f"{said}, and so does its weight", lambda: value(gain=theirs.weight, bias=theirs.bias),
                       "with b's weight and bias")  # fmt: skip
     if eps != their_eps:
-        yield Variant(
+        yield Hypothesis(
             "eps", f"its ε is {eps:g}, b's {their_eps:g}", lambda: value(eps=their_eps), f"with ε = {their_eps:g}"
         )
     for other in EPS:
-        yield Variant("eps", f"has ε = {other:g}", lambda other=other: value(eps=other))
-    yield Variant("norm gain", "multiplies by 1 + weight" if not one else "multiplies by its weight, without the 1",
+        yield Hypothesis("eps", f"has ε = {other:g}", lambda other=other: value(eps=other))
+    yield Hypothesis("norm gain", "multiplies by 1 + weight" if not one else "multiplies by its weight, without the 1",
                   lambda: value(one=1.0 - one))  # fmt: skip
-    yield Variant("norm gain", "has no gain", lambda: value(gain=None))
+    yield Hypothesis("norm gain", "has no gain", lambda: value(gain=None))
     if b is not None:
-        yield Variant("missing bias", "leaves its bias out", lambda: value(bias=None))
-    yield Variant(
+        yield Hypothesis("missing bias", "leaves its bias out", lambda: value(bias=None))
+    yield Hypothesis(
         "norm kind", "does not subtract the mean" if mean else "subtracts the mean", lambda: value(mean=not mean)
     )
-    yield Variant("norm variance", "divides by n − 1", lambda: value(less=1))
+    yield Hypothesis("norm variance", "divides by n − 1", lambda: value(less=1))
     for other in (eps, *EPS):
-        yield Variant("eps placement", "adds ε outside the root", lambda other=other: value(outside=True, eps=other))
+        yield Hypothesis("eps placement", "adds ε outside the root", lambda other=other: value(outside=True, eps=other))
     for dtype in lower(place):
         name = str(dtype).removeprefix("torch.")
-        yield Variant("precision", f"computes in {name}", lambda dtype=dtype: value(dtype=dtype))
-        yield Variant("precision", f"normalises in {name}", lambda dtype=dtype: narrow(x, eps, dtype, w, b, one, mean))
+        yield Hypothesis("precision", f"computes in {name}", lambda dtype=dtype: value(dtype=dtype))
+        yield Hypothesis(
+            "precision", f"normalises in {name}", lambda dtype=dtype: narrow(x, eps, dtype, w, b, one, mean)
+        )
 
 
 def narrow(
@@ -244,26 +250,28 @@ def eps_of(module: torch.nn.Module) -> float:
 # -- embeddings --------------------------------------------------------------------------------------------------------
 
 
-def embedding(place: Place, ids: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Variant]:
+def embedding(place: Place, ids: Tensor, mine: Parameters, theirs: Parameters) -> Iterator[Hypothesis]:
     """The ways of looking vectors up; the first is W[ids]."""
     w = mine.weight
     assert w is not None
     plain = w[ids.clamp(0, w.shape[0] - 1)]
-    yield Variant("", "takes the rows as they are", lambda: plain)
+    yield Hypothesis("", "takes the rows as they are", lambda: plain)
     if theirs.weight is not None and theirs.weight.shape == w.shape and not equal(w, theirs.weight):
         key, said = unlike(w, theirs.weight, "weight")
         other = theirs.weight
-        yield Variant(key, said, lambda: other[ids], "with b's weight")
+        yield Hypothesis(key, said, lambda: other[ids], "with b's weight")
     for step in (1, -1, 2, -2):
         moved = ids + step
         if int(moved.min()) >= 0 and int(moved.max()) < w.shape[0]:
-            yield Variant("positions", f"takes the row {step:+d} from the one asked for", lambda moved=moved: w[moved])
+            yield Hypothesis(
+                "positions", f"takes the row {step:+d} from the one asked for", lambda moved=moved: w[moved]
+            )
     if int(ids.max()) > 0:
         key = "token types" if w.shape[0] < 8 else "ids"
-        yield Variant(key, "takes the first row everywhere", lambda: w[torch.zeros_like(ids)])
+        yield Hypothesis(key, "takes the first row everywhere", lambda: w[torch.zeros_like(ids)])
     width = w.shape[1]
-    yield Variant("embedding scale", f"multiplies by √{width}", lambda: plain * width**0.5)
-    yield Variant("embedding scale", f"divides by √{width}", lambda: plain * width**-0.5)
+    yield Hypothesis("embedding scale", f"multiplies by √{width}", lambda: plain * width**0.5)
+    yield Hypothesis("embedding scale", f"divides by √{width}", lambda: plain * width**-0.5)
     for variant in scaled(place, plain):
         if variant.key == "scale":
-            yield Variant("embedding scale", variant.does, variant.compute)
+            yield Hypothesis("embedding scale", variant.does, variant.compute)

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from glassformer.tracing.hypotheses import Finding, Variant, tested
+from glassformer.tracing.hypotheses import Finding, Hypothesis, tested
 from glassformer.tracing.place import Place
-from glassformer.tracing.points import Run
+from glassformer.tracing.points import ForwardPass
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def patch_findings(place: Place) -> tuple[list[Finding], list[str]]:
     return tested(place, list(variants(made_of, *place.shown())))
 
 
-def variants(made_of: Tokens, value: Tensor, other: Tensor) -> Iterator[Variant]:
+def variants(made_of: Tokens, value: Tensor, other: Tensor) -> Iterator[Hypothesis]:
     """The usual way first, then each other one that gives a value of this shape: patches, or all tokens."""
     if value.shape != other.shape:
         return
@@ -116,10 +116,10 @@ def variants(made_of: Tokens, value: Tensor, other: Tensor) -> Iterator[Variant]
         ways = replace(Ways(), **otherwise)
         made = ways.patches(made_of) if value.ndim == 4 else ways.compute(made_of)
         if made is not None and made.shape == value.shape:
-            yield Variant(key, does, lambda made=made: made)
+            yield Hypothesis(key, does, lambda made=made: made)
 
 
-def tokens_of(run: Run) -> Tokens | None:
+def tokens_of(run: ForwardPass) -> Tokens | None:
     """What a model's tokens are made of, by the names that it has for it; None for what is no picture's encoder."""
     pixels = run.given.get("pixel_values")
     if not isinstance(pixels, Tensor) or pixels.ndim != 4:

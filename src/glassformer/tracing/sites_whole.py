@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from glassformer.tracing.agreement import error
 from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.place import Place, alike, real, value_of
-from glassformer.tracing.points import Point, Run, run
+from glassformer.tracing.points import ForwardPass, Point, run
 from glassformer.tracing.sites_layers import CAPS, spelled
 
 DROPOUTS = (F.dropout, torch.dropout, F.dropout1d, F.dropout2d, F.alpha_dropout)
@@ -57,7 +57,7 @@ def cut_columns(value: Tensor, point: Point, part: Any) -> Tensor:
     return value_of(Point(point.module, point.side, point.call, value, ()), part)
 
 
-def without_dropout(seen: Run, point: Point) -> Tensor | None:
+def without_dropout(seen: ForwardPass, point: Point) -> Tensor | None:
     """The value at a point when nothing is dropped."""
     try:
         with NoDropout():

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from glassformer.parts import WindowBias
 from glassformer.parts.windows import Windows
-from glassformer.tracing.hypotheses import Finding, Variant, tested
+from glassformer.tracing.hypotheses import Finding, Hypothesis, tested
 from glassformer.tracing.place import Place
-from glassformer.tracing.points import Point, Run
+from glassformer.tracing.points import ForwardPass, Point
 
 
 def window_findings(place: Place) -> tuple[list[Finding], list[str]]:
@@ -21,12 +21,12 @@ def window_findings(place: Place) -> tuple[list[Finding], list[str]]:
     size = math.isqrt(value.shape[1])
     usual = shift_of(place, size)
     shifts = list(dict.fromkeys((usual, 0, size // 2, -(size // 2), size // 2 + 1, size - size // 2)))
-    variants: list[Variant] = []
+    variants: list[Hypothesis] = []
     for shift in shifts:
         windows = Windows(grid.shape[1], grid.shape[2], size, shift).split(grid.double())
         does = f"shifts its windows by {shift}" if shift else "does not shift its windows"
         key = "" if shift == usual else "window shift"
-        variants.append(Variant(key, does, lambda windows=windows: windows))
+        variants.append(Hypothesis(key, does, lambda windows=windows: windows))
     return tested(place, variants)
 
 
@@ -75,7 +75,7 @@ def grid_of(place: Place) -> Tensor | None:
     return None if shape is None or mine.numel() != math.prod(shape) else mine.reshape(shape)
 
 
-def normed(run: Run, point: Point) -> Tensor | None:
+def normed(run: ForwardPass, point: Point) -> Tensor | None:
     """What the last norm before a point gave."""
     for before in reversed(run.points[: run.points.index(point)]):
         weight = getattr(run.modules[before.module], "weight", None)
@@ -84,7 +84,7 @@ def normed(run: Run, point: Point) -> Tensor | None:
     return None
 
 
-def table_of(run: Run, path: str) -> Tensor | None:
+def table_of(run: ForwardPass, path: str) -> Tensor | None:
     """The table of offsets (offsets, heads) of the block that a path leads into."""
     block = re.match(r".*blocks\.\d+\.", f"{path}.")
     names = ("bias.table", "relative_position_bias_table")

@@ -15,7 +15,7 @@ HELPERS = ("/einops/", "/jaxtyping/", "/beartype/", "/contextlib.py", "/functool
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceLine:
     """A line of a file, and the function it stands in."""
 
     file: str
@@ -45,7 +45,7 @@ def is_passed_over(file: str) -> bool:
     return file.startswith(PASSED_OVER) or any(helper in file for helper in HELPERS)
 
 
-def calling_line(until: CodeType) -> Source | None:
+def calling_line(until: CodeType) -> SourceLine | None:
     """The line that called, no further out than the function `until`.
 
     A model made of PyTorch's own modules has no such line: then it is the innermost line of `torch.nn`.
@@ -62,5 +62,5 @@ def calling_line(until: CodeType) -> Source | None:
     return None if inside is None else _source(inside)
 
 
-def _source(frame: FrameType) -> Source:
-    return Source(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+def _source(frame: FrameType) -> SourceLine:
+    return SourceLine(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)

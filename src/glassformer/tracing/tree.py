@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from glassformer.tracing.source import Source
+from glassformer.tracing.source import SourceLine
 from glassformer.tracing.statistics import Statistics
 from glassformer.tracing.values import TensorInfo
 
@@ -36,7 +36,7 @@ class Operation:
     live: int = 0
     statistics: Statistics | None = None
     parameters: tuple[str, ...] = ()
-    source: Source | None = None
+    source: SourceLine | None = None
     is_view: bool = False
     is_backward: bool = False
     backward_of: str | None = None

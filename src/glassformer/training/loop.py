@@ -18,7 +18,7 @@ from glassformer.training.clock import Clock, Progress
 from glassformer.training.events import Evaluated, Listener, Progressed
 from glassformer.training.optimizers import ModelOptimizer
 from glassformer.training.recipe import PRECISIONS, Recipe
-from glassformer.training.tasks import Measured, Validation
+from glassformer.training.tasks import Measures, Validation
 from glassformer.training.tasks.task import LOSS, Objective, own_loss
 
 
@@ -142,7 +142,7 @@ def evaluate(job: Job, progress: Progress, clock: Clock) -> float:
     return loss
 
 
-def measure(job: Job, *, final: bool) -> tuple[float, Measured]:
+def measure(job: Job, *, final: bool) -> tuple[float, Measures]:
     """The mean loss over the counted validation targets, and what the task measures beside it."""
     precision, limit = job.recipe.training.precision, job.recipe.evaluation.batches
     return validate(job.model, job.validation, job.device, precision=precision, limit=limit, final=final)
@@ -157,7 +157,7 @@ def validate(
     precision: str = "float32",
     limit: int | None = None,
     track: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
-) -> tuple[float, Measured]:
+) -> tuple[float, Measures]:
     """The same of any model and its validation data, or the first `limit` batches of it; `track` sees them pass."""
     model.eval()
     total, counted, kept = 0.0, 0, []

@@ -32,7 +32,7 @@ from glassformer.training.data import DATA, Data, Pictures, Texts
 from glassformer.training.init import Init
 from glassformer.training.optimizers import OPTIMIZERS, AdamWConfig, OptimizerConfig
 from glassformer.training.schedules import SCHEDULES, Cosine, Schedule
-from glassformer.training.settings import Place, Text, flatten, is_default, read, table_of, to_toml
+from glassformer.training.settings import Location, Text, flatten, is_default, read, table_of, to_toml
 from glassformer.training.tasks import TASKS, LanguageModelling, Task
 
 D = TypeVar("D")
@@ -190,7 +190,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, str] | None = 
     if isinstance(table.get("model"), dict) and "vocab_size" in table["model"] and "from" not in table.get("init", ()):
         raise ValueError(f"{source}: [model] vocab_size cannot be set: it is the tokenizer's (see [data] vocab_size)")
     name_data(table, source)
-    recipe = read(Recipe, table, Place(source), CHOICES)
+    recipe = read(Recipe, table, Location(source), CHOICES)
     try:
         check(recipe)
     except ValueError as error:

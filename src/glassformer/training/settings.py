@@ -24,25 +24,25 @@ class Text(str):
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where a value stands, for messages: the file, and the dotted path in it."""
 
     source: str
     path: tuple[str, ...] = ()
 
-    def __truediv__(self, key: str) -> "Place":
-        return Place(self.source, (*self.path, key))
+    def __truediv__(self, key: str) -> "Location":
+        return Location(self.source, (*self.path, key))
 
     def __str__(self) -> str:
         *section, key = self.path or ("",)
         return f"{self.source}: [{'.'.join(section)}] {key}" if section else f"{self.source}: {key or 'the file'}"
 
-    def of(self, value: object) -> "Place":
+    def of(self, value: object) -> "Location":
         """The same place, its source corrected where the value came from the command line."""
-        return Place("--" + ".".join(self.path).replace("_", "-"), self.path) if isinstance(value, Text) else self
+        return Location("--" + ".".join(self.path).replace("_", "-"), self.path) if isinstance(value, Text) else self
 
 
-def read(kind: type[T], table: object, place: Place, choices: Choices) -> T:
+def read(kind: type[T], table: object, place: Location, choices: Choices) -> T:
     """The dataclass `kind` with the values of `table`; fields that are not there keep their defaults.
 
     Raises:
@@ -88,7 +88,7 @@ def is_required(field: Any) -> bool:
     return field.default is field.default_factory  # both MISSING
 
 
-def read_value(kind: Any, value: object, place: Place, choices: Choices) -> Any:
+def read_value(kind: Any, value: object, place: Location, choices: Choices) -> Any:
     """`value` as `kind`, read from text where it is text."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType) and kind not in choices:
         if isinstance(value, str) and value.lower() == NONE and type(None) in typing.get_args(kind):
@@ -110,7 +110,7 @@ def read_value(kind: Any, value: object, place: Place, choices: Choices) -> Any:
     return read_plain(kind, value, place)
 
 
-def read_choice(kind: Any, value: object, place: Place, choices: Choices) -> Any:
+def read_choice(kind: Any, value: object, place: Location, choices: Choices) -> Any:
     """The dataclass that the table's `name` picks."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{place} is {value!r}; expected a table with a name")
@@ -124,7 +124,7 @@ def read_choice(kind: Any, value: object, place: Place, choices: Choices) -> Any
     return read(options[name], table, place, choices)
 
 
-def read_plain(kind: Any, value: object, place: Place) -> Any:
+def read_plain(kind: Any, value: object, place: Location) -> Any:
     """A number, a truth value or a text."""
     wanted = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
     if kind not in wanted:

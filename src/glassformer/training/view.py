@@ -31,7 +31,7 @@ def view(console: Console) -> Iterator[Listener]:
         yield panel
 
 
-class Seen:
+class History:
     """What has been told so far, and what follows from it."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Lines:
     """One line for each word, evaluation and checkpoint."""
 
     def __init__(self, console: Console) -> None:
-        self.console, self.seen = console, Seen()
+        self.console, self.seen = console, History()
 
     def __call__(self, event: Event) -> None:
         self.seen.take(event)
@@ -106,7 +106,7 @@ class LivePanel:
     """All of it at a glance, drawn anew a few times a second."""
 
     def __init__(self) -> None:
-        self.seen = Seen()
+        self.seen = History()
 
     def __call__(self, event: Event) -> None:
         self.seen.take(event)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from glassformer.image.objects import Objects, boxes_of
-from glassformer.image.transforms import Augmentation, ColourJitter, PictureBatch, RandAugment
+from glassformer.image.transforms import ColourJitter, Compose, PictureBatch, RandAugment
 from glassformer.image.transforms import randaugment as ra
 from glassformer.image.transforms.colour import shift_hue
 
@@ -197,8 +197,8 @@ def test_clips_change_alike_in_every_frame():
     clip = torch.rand(6, 1, 3, 10, 12).expand(6, 3, 3, 10, 12)
     counted = tuple(name for name in ra.OPERATIONS if name != "equalize")  # more frames, finer steps
     for transform in (RandAugment(num_ops=3, operations=counted), ColourJitter(hue=0.2)):
-        got = Augmentation((transform,))(PictureBatch(pictures=clip), 3).pictures
+        got = Compose((transform,))(PictureBatch(pictures=clip), 3).pictures
         for frame in range(1, 3):
             torch.testing.assert_close(got[:, frame], got[:, 0], rtol=0, atol=1e-6)
-        alone = Augmentation((transform,))(PictureBatch(pictures=clip[:, 0]), 3).pictures
+        alone = Compose((transform,))(PictureBatch(pictures=clip[:, 0]), 3).pictures
         torch.testing.assert_close(got[:, 0], alone, rtol=0, atol=2 / 255)

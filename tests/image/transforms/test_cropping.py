@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from glassformer.image.objects import Objects, boxes_of
 from glassformer.image.transforms import (
-    Augmentation,
     CentreCrop,
+    Compose,
     PictureBatch,
     RandomCrop,
     RandomFlip,
@@ -17,7 +17,7 @@ from glassformer.image.transforms import (
     Resize,
     Transform,
 )
-from glassformer.image.transforms.windows import Windows, look
+from glassformer.image.transforms.windows import CropWindows, look
 
 WHATEVER = torch.Generator()
 
@@ -67,7 +67,7 @@ def test_resizing_is_pytorchs_antialiased(size: tuple[int, int]):
 
 def test_a_piece_is_resized_as_if_it_were_alone():
     batch = scene(1)
-    windows = Windows(torch.tensor([[2.0, 3.0]]), torch.tensor([[7.0, 11.0]]), torch.zeros(1, 2, dtype=torch.bool))
+    windows = CropWindows(torch.tensor([[2.0, 3.0]]), torch.tensor([[7.0, 11.0]]), torch.zeros(1, 2, dtype=torch.bool))
     piece = batch.pictures[..., 2:9, 3:14]
     expected = F.interpolate(piece, size=(5, 16), mode="bilinear", antialias=True)
     torch.testing.assert_close(look(batch, windows, (5, 16)).pictures, expected, rtol=0, atol=2e-6)
@@ -140,7 +140,7 @@ def test_boxes_masks_and_maps_stay_together(transform: Transform):
 @pytest.mark.parametrize("masks", [False, True])
 def test_objects_that_are_hardly_seen_are_left_out(masks: bool):
     batch = scene(1, masks=masks)
-    windows = Windows(torch.tensor([[0.0, 0.0]]), torch.tensor([[12.0, 9.0]]), torch.zeros(1, 2, dtype=torch.bool))
+    windows = CropWindows(torch.tensor([[0.0, 0.0]]), torch.tensor([[12.0, 9.0]]), torch.zeros(1, 2, dtype=torch.bool))
     assert objects_of(look(batch, windows, (12, 9)))[0].classes.tolist() == [1, 2]  # a quarter of it
     windows = replace(windows, extent=torch.tensor([[6.0, 9.0]]))
     got = objects_of(look(batch, windows, (6, 9)))[0]
@@ -176,4 +176,4 @@ def test_frames_of_a_clip_change_alike(transform: Transform):
 
 def test_a_piece_larger_than_the_picture_is_refused():
     with pytest.raises(ValueError, match=r"no piece of \(13, 9\) fits a picture of \(12, 17\) with padding=0"):
-        Augmentation((RandomCrop((13, 9)),))(scene(), 0)
+        Compose((RandomCrop((13, 9)),))(scene(), 0)

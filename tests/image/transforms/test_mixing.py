@@ -9,8 +9,8 @@ import torch
 from glassformer.image.datasets import Record
 from glassformer.image.objects import Objects
 from glassformer.image.transforms import (
-    Augmentation,
     ColourJitter,
+    Compose,
     CutMix,
     Mixup,
     PictureBatch,
@@ -146,7 +146,7 @@ def test_erasing_is_as_frequent_as_asked_and_random_within():
 
 # Sequences
 
-WHOLE = Augmentation(
+WHOLE = Compose(
     (
         RandomResizedCrop((10, 10)),
         RandomFlip(),
@@ -170,7 +170,7 @@ def test_the_seed_and_the_step_say_everything():
     assert again.labels is not None
     assert torch.equal(first.labels, again.labels)
     assert not torch.equal(first.pictures, WHOLE(batch, 4).pictures)
-    assert not torch.equal(first.pictures, Augmentation(WHOLE.transforms, seed=8)(batch, 3).pictures)
+    assert not torch.equal(first.pictures, Compose(WHOLE.transforms, seed=8)(batch, 3).pictures)
     assert torch.equal(batch.pictures, before)
     drawn = {float(torch.rand((), generator=generator_of(seed, step))) for seed in range(10) for step in range(10)}
     assert len(drawn) == 100
@@ -189,7 +189,7 @@ def test_bad_batches_are_refused_in_a_sentence():
     pictures = torch.rand(2, 3, 6, 5)
     outside = Objects(classes=torch.tensor([1]), boxes=torch.tensor([[0.0, 0.0, 9.0, 2.0]]))
     wide = Objects.none(mask_size=(6, 6))
-    whole = Augmentation((RandomFlip(),))
+    whole = Compose((RandomFlip(),))
     wrong: list[tuple[Callable[[], object], str]] = [
         (lambda: PictureBatch(pictures=torch.rand(3, 6, 5)), "a batch is pictures"),
         (lambda: PictureBatch(pictures=torch.rand(2, 1, 6, 5)), "a batch is pictures"),

@@ -12,7 +12,7 @@ from glassformer.by_hand.parts.module import Module
 from glassformer.by_hand.parts.norm import LayerNorm
 
 
-class Transform(Module):
+class HeadTransform(Module):
     """norm(activation(dense(x))): what stands between an encoder and the vocabulary."""
 
     def __init__(self, dim: int, norm: LayerNorm, *, activation: Activation) -> None:
@@ -37,7 +37,7 @@ class BERTForMaskedLM(Pretrained):
         self.config = config
         self.encoder = BERT(config, seed=None, pooled=False)
         norm = LayerNorm(config.dim, config.norm_eps)
-        self.transform = Transform(config.dim, norm, activation=ACTIVATIONS[config.activation])
+        self.transform = HeadTransform(config.dim, norm, activation=ACTIVATIONS[config.activation])
         embed = self.encoder.embed
         self.head = TiedLinear(embed, bias=True) if config.tied else Linear(config.dim, config.vocab_size)
         if seed is not None:

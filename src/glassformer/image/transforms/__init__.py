@@ -5,7 +5,7 @@ batch = augment(PictureBatch(pictures=pictures, labels=labels), step)       # de
 """
 
 from glassformer.image.transforms.affine import RandomAffine
-from glassformer.image.transforms.batch import Augmentation, OneOf, PictureBatch, Transform
+from glassformer.image.transforms.batch import Compose, OneOf, PictureBatch, Transform
 from glassformer.image.transforms.colour import ColourJitter
 from glassformer.image.transforms.erasing import RandomErasing
 from glassformer.image.transforms.mixing import CutMix, Mixup
@@ -13,9 +13,9 @@ from glassformer.image.transforms.randaugment import RandAugment
 from glassformer.image.transforms.windows import CentreCrop, RandomCrop, RandomFlip, RandomResizedCrop, Resize
 
 __all__ = [
-    "Augmentation",
     "CentreCrop",
     "ColourJitter",
+    "Compose",
     "CutMix",
     "Mixup",
     "OneOf",

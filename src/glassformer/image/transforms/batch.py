@@ -78,7 +78,7 @@ class OneOf:
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Compose:
     """Transforms one after the other: a pure function of the batch, the seed and the step."""
 
     transforms: tuple[Transform, ...]

@@ -22,7 +22,7 @@ LEAST_VISIBLE = 0.1  # of an object's area: below, it is no longer among the obj
 
 
 @dataclass(frozen=True)
-class Windows:
+class CropWindows:
     """For each picture of a batch, rows and columns: where the window starts, how far it reaches, if it is flipped."""
 
     start: Float[Tensor, "b 2"]
@@ -30,7 +30,7 @@ class Windows:
     flipped: Bool[Tensor, "b 2"]
 
     @classmethod
-    def whole(cls, number: int, size: Size) -> "Windows":
+    def whole(cls, number: int, size: Size) -> "CropWindows":
         """Windows that show all."""
         extent = torch.tensor(size, dtype=torch.float32).expand(number, 2)
         return cls(torch.zeros(number, 2), extent, torch.zeros(number, 2, dtype=torch.bool))
@@ -56,7 +56,7 @@ class Windows:
         return index.clamp(0, old - 1), (index >= 0) & (index < old)
 
 
-def look(batch: PictureBatch, windows: Windows, size: Size) -> PictureBatch:
+def look(batch: PictureBatch, windows: CropWindows, size: Size) -> PictureBatch:
     """The batch seen through windows, at a new size; black, class 255 and no mask outside the picture."""
     pictures = batch.pictures
     rows, columns = (
@@ -76,7 +76,7 @@ def look(batch: PictureBatch, windows: Windows, size: Size) -> PictureBatch:
     return replace(batch, pictures=seen, objects=objects, semantic=semantic)
 
 
-def _picked(map: Tensor, windows: Windows, number: int, size: Size, outside: int) -> Tensor:
+def _picked(map: Tensor, windows: CropWindows, number: int, size: Size, outside: int) -> Tensor:
     """One map (..., y, x) by nearest pixels."""
     (rows, has_row), (columns, has_column) = (windows.nearest(axis, map.shape[axis - 2], size[axis]) for axis in (0, 1))
     picked = map[..., rows[number][:, None], columns[number]]
@@ -84,7 +84,7 @@ def _picked(map: Tensor, windows: Windows, number: int, size: Size, outside: int
     return torch.where(there.to(map.device), picked, torch.full_like(picked, outside))
 
 
-def _seen(objects: Objects, windows: Windows, number: int, size: Size) -> Objects:
+def _seen(objects: Objects, windows: CropWindows, number: int, size: Size) -> Objects:
     boxes = moved_boxes(objects.boxes, windows, number, size)
     if objects.masks is None:
         return in_sight(objects, boxes, size)
@@ -94,7 +94,7 @@ def _seen(objects: Objects, windows: Windows, number: int, size: Size) -> Object
     return with_masks(objects, masks, before)
 
 
-def moved_boxes(boxes: Float[Tensor, "m 4"], windows: Windows, number: int, size: Size) -> Float[Tensor, "m 4"]:
+def moved_boxes(boxes: Float[Tensor, "m 4"], windows: CropWindows, number: int, size: Size) -> Float[Tensor, "m 4"]:
     """Boxes in pixels of the new picture, beyond its edges too."""
     start, extent = (one[number].flip(0).to(boxes) for one in (windows.start, windows.extent))
     new = boxes.new_tensor([size[1], size[0]])
@@ -126,7 +126,7 @@ class Resize:
     size: Size
 
     def __call__(self, batch: PictureBatch, generator: torch.Generator) -> PictureBatch:
-        return look(batch, Windows.whole(len(batch), batch.size), self.size)
+        return look(batch, CropWindows.whole(len(batch), batch.size), self.size)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class CentreCrop:
 
     def __call__(self, batch: PictureBatch, generator: torch.Generator) -> PictureBatch:
         start = [[(old - new) // 2 for old, new in zip(batch.size, self.size, strict=True)]]
-        windows = Windows.whole(len(batch), self.size)
+        windows = CropWindows.whole(len(batch), self.size)
         return look(batch, replace(windows, start=torch.tensor(start).float().expand(len(batch), 2)), self.size)
 
 
@@ -156,7 +156,7 @@ class RandomCrop:
         if min(room) < 0:
             raise ValueError(f"no piece of {self.size} fits a picture of {batch.size} with padding={self.padding}")
         starts = [torch.randint(free + 1, (len(batch),), generator=generator) - self.padding for free in room]
-        windows = Windows.whole(len(batch), self.size)
+        windows = CropWindows.whole(len(batch), self.size)
         return look(batch, replace(windows, start=torch.stack(starts, dim=1).float()), self.size)
 
 
@@ -184,7 +184,7 @@ class RandomResizedCrop:
         old = torch.tensor(batch.size, dtype=torch.float32)
         extent = torch.minimum(wanted.round().clamp(min=1), old)
         start = (torch.rand(len(batch), 2, generator=generator) * (old - extent + 1)).floor()
-        windows = Windows.whole(len(batch), batch.size)
+        windows = CropWindows.whole(len(batch), batch.size)
         windows = replace(windows, start=torch.minimum(start, old - extent), extent=extent)
         return look(batch, windows, self.size or batch.size)
 
@@ -198,4 +198,4 @@ class RandomFlip:
     def __call__(self, batch: PictureBatch, generator: torch.Generator) -> PictureBatch:
         drawn = torch.rand(len(batch), generator=generator) < self.probability
         flipped = torch.stack([torch.zeros_like(drawn), drawn], dim=1)
-        return look(batch, replace(Windows.whole(len(batch), batch.size), flipped=flipped), batch.size)
+        return look(batch, replace(CropWindows.whole(len(batch), batch.size), flipped=flipped), batch.size)

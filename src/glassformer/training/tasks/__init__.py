@@ -28,7 +28,7 @@ from glassformer.training.tasks.question_answering import QuestionAnswering
 from glassformer.training.tasks.reconstruction import Reconstruction
 from glassformer.training.tasks.semantic_segmentation import SemanticSegmentation
 from glassformer.training.tasks.tagging import Tagging
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation
+from glassformer.training.tasks.task import Measures, Prepared, Task, Validation
 from glassformer.training.tasks.translation import Translation
 from glassformer.training.tasks.video_classification import VideoClassification
 
@@ -51,4 +51,4 @@ TASKS: dict[str, type[Task]] = {
 }
 """[task] name -> its settings and what they do."""
 
-__all__ = ["TASKS", "LanguageModelling", "Measured", "Prepared", "Task", "Validation"]
+__all__ = ["TASKS", "LanguageModelling", "Measures", "Prepared", "Task", "Validation"]

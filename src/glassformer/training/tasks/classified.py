@@ -15,7 +15,7 @@ from glassformer.metrics import confusion_matrix, judge
 from glassformer.training.batches import Batch
 from glassformer.training.tasks.augmented import augmented, softened
 from glassformer.training.tasks.pictures import R, Seen, stacked
-from glassformer.training.tasks.task import Measured, Validation
+from glassformer.training.tasks.task import Measures, Validation
 from glassformer.video.datasets import ClipRecord
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def changing(
     return make
 
 
-class Shown(Validation):
+class ShownClasses(Validation):
     """Pictures or clips, each with the classes that the model finds probable; in the end drawn, and who was taken for
     whom.
 
@@ -79,13 +79,13 @@ class Shown(Validation):
         ranked = output.logits.float().argsort(-1, descending=True).tolist()
         return list(zip(ranked, batch.inputs["labels"].tolist(), strict=True))
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         rows = [row for rows in kept for row in rows]
         rankings: list[list[str]] = [[self.labels[number] for number in ranked] for ranked, _ in rows]
         there = [self.labels[right] for _, right in rows]
         names = ("accuracy", "top_5", "f1") if len(self.labels) > 5 else ("accuracy", "f1")
         metrics = judge("image_classification", rankings, [{"label": label} for label in there], names)
-        return Measured(metrics=metrics, pictures=self.drawn([each[0] for each in rankings], there) if final else {})
+        return Measures(metrics=metrics, pictures=self.drawn([each[0] for each in rankings], there) if final else {})
 
     def drawn(self, best: Sequence[str], there: Sequence[str]) -> dict[str, Tensor]:
         """A sheet with what they were taken for, and the confusion matrix."""

@@ -17,7 +17,7 @@ from glassformer.training.batches import Batch, Rows, cut
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import encoder_decoder
 from glassformer.training.tasks.sources import ENDS, seq2seq_settings
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, make_tokenizer, special_ids
+from glassformer.training.tasks.task import Measures, Prepared, Task, Validation, make_tokenizer, special_ids
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -110,13 +110,13 @@ class CorruptedRows(Validation):
         best = output.logits.argmax(-1).cpu()
         return (best == labels).sum().item(), labels.numel(), [t[0].tolist() for t in (*batch.inputs.values(), best)]
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         """The share of right target tokens, and a row with what stands for its sentinels."""
         right, counted = (sum(each[i] for each in kept) for i in (0, 1))
         source, target, best = (self.tokenizer.decode(row) for row in kept[0][2])
         usual = super().measure(model, loss, kept, final=final).metrics
         lines = (f"text: {source[:110]!r}", f"hidden: {target[:110]!r}", f"found: {best[:110]!r}")
-        return Measured(metrics=usual | {"accuracy": right / max(counted, 1)}, examples=lines)
+        return Measures(metrics=usual | {"accuracy": right / max(counted, 1)}, examples=lines)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ from glassformer.training.tasks.pictures import (
     processor_of,
 )
 from glassformer.training.tasks.segments import check_flips_alone, flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Validation, own_loss
+from glassformer.training.tasks.task import Measures, Prepared, Validation, own_loss
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -39,7 +39,7 @@ SHOWN = 24  # pictures on the sheet of predictions
 SURE = 0.4  # what is drawn there
 
 
-class Found(Validation):
+class ShownBoxes(Validation):
     """Pictures, and what the model finds in them; in the end each class's precision and a sheet too.
 
     Between two measures it tells `match_changes`: the share of objects that are now given to another query than the
@@ -60,7 +60,7 @@ class Found(Validation):
         """Logits and boxes, and what they were to be."""
         return output.logits.float(), output.pred_boxes.float(), batch.inputs["labels"]
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         found = [one for logits, boxes, _ in kept for one in detections(model, logits, boxes)]
         there = [relative(label) for _, _, labels in kept for label in labels]
         metrics = precision(found, there)
@@ -69,12 +69,12 @@ class Found(Validation):
             said, true = ([self.in_pixels(i, one) for i, one in enumerate(each)] for each in (found, there))
             of_classes = ap_of_classes(said, true, len(self.labels), kind="boxes")
             metrics |= coco_ap(said, true) | {f"ap {self.labels[number]}": ap for number, ap in of_classes.items()}
-            return Measured(metrics=metrics, pictures={"predictions.png": sheet})
+            return Measures(metrics=metrics, pictures={"predictions.png": sheet})
         matched = torch.cat([matches(model, *some) for some in kept])
         if self.matched is not None and len(self.matched) == len(matched):
             metrics["match_changes"] = (self.matched != matched).float().mean().item()
         self.matched = matched
-        return Measured(metrics=metrics)
+        return Measures(metrics=metrics)
 
     def in_pixels(self, number: int, found: Detections | Objects) -> dict[str, Any]:
         """What is in a picture, in its own pixels: there are small and large objects."""
@@ -124,7 +124,7 @@ class Detection(PictureTask):
             recipe,
             pictures,
             make=lambda records, random: detected(flipped(records, flip, random), processor),
-            validation=Found,
+            validation=ShownBoxes,
             baseline=lambda part: unseen(pictures.train, part),
             objective=PlaceObjective(box_place_loss, self.place_weight) if self.place_weight else own_loss,
         )

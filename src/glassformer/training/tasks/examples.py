@@ -10,7 +10,7 @@ from glassformer.text.corpus import Corpus
 from glassformer.text.examples import Examples, load_examples
 from glassformer.text.fields import FIELDS, Example
 from glassformer.training.batches import Batch, ExampleLoader, SortedBatches
-from glassformer.training.tasks.task import Measured, Validation, make_tokenizer
+from glassformer.training.tasks.task import Measures, Validation, make_tokenizer
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -103,7 +103,7 @@ class PredictedExamples(Validation):
     def shown(self, example: Example, prediction: Any) -> str:
         """An example with its prediction, on a line."""
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         """The task's metrics over the examples whose batches were evaluated."""
         found: dict[int, list[Any]] = {}
         for numbers, each in zip(self.sorted.numbers, kept, strict=False):
@@ -121,7 +121,7 @@ def judged(
     predictions: Sequence[Any],
     shown: Callable[[Example, Any], str],
     metrics: Sequence[str] | None = None,
-) -> Measured:
+) -> Measures:
     """The metrics of predictions, and two of them to look at."""
     lines = tuple(shown(*pair) for pair in list(zip(examples, predictions, strict=True))[:2])
-    return Measured(metrics=judge(task, predictions, examples, metrics), examples=lines)
+    return Measures(metrics=judge(task, predictions, examples, metrics), examples=lines)

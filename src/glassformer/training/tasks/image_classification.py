@@ -13,7 +13,7 @@ from glassformer.image.datasets import Record
 from glassformer.image.draw import draw_sheet
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import check_smoothing
-from glassformer.training.tasks.classified import Shown, changing
+from glassformer.training.tasks.classified import ShownClasses, changing
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import (
     PictureTask,
@@ -69,7 +69,7 @@ class ImageClassification(PictureTask):
             recipe,
             pictures,
             make=changing(recipe, len(pictures.labels), self.label_smoothing, processor),
-            validation=partial(Shown, draw=picture_sheet),
+            validation=partial(ShownClasses, draw=picture_sheet),
             baseline=support_vectors(pictures.train, pictures.validation),
         )
 

@@ -25,7 +25,7 @@ from glassformer.training.tasks.pictures import (
     processor_of,
 )
 from glassformer.training.tasks.segments import SHOWN, check_flips_alone, flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Validation, own_loss
+from glassformer.training.tasks.task import Measures, Prepared, Validation, own_loss
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -35,7 +35,7 @@ SHADES = 5  # of each colour, for the baseline
 LEAST = 12  # pixels of a region that the baseline takes for an object
 
 
-class Masks(Validation):
+class ShownMasks(Validation):
     """Pictures, each with the masks that the model finds and their scores; in the end a sheet of some."""
 
     more_in_the_end = True
@@ -59,15 +59,15 @@ class Masks(Validation):
         true = [compact(classes, masks) for classes, masks in zip(batch.inputs["class_labels"], there, strict=True)]
         return list(zip(said, true, strict=True))
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         said, there = zip(*(pair for pairs in kept for pair in pairs), strict=True)
         metrics = mask_ap(said, there)
         if not final:
-            return Measured(metrics=metrics)
+            return Measures(metrics=metrics)
         pictures = {"predictions.png": self.drawn(said, there, metrics)}
         of_classes = ap_of_classes(said, there, len(self.labels), kind="masks")
         metrics |= {f"mask_ap {self.labels[number]}": ap for number, ap in of_classes.items()}
-        return Measured(metrics=metrics, pictures=pictures)
+        return Measures(metrics=metrics, pictures=pictures)
 
     def drawn(
         self, said: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
@@ -109,7 +109,7 @@ class MaskSegmentation(PictureTask):
             recipe,
             pictures,
             make=lambda records, random: masked(flipped(records, flip, random), processor),
-            validation=Masks,
+            validation=ShownMasks,
             baseline=lambda part: regions(part, processor),
             objective=PlaceObjective(mask_place_loss, self.place_weight) if self.place_weight else own_loss,
         )

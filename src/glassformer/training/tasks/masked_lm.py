@@ -19,7 +19,7 @@ from glassformer.text.loader import IGNORED
 from glassformer.training.batches import Batch, Rows, cut
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.heads import encoder_flops, head_of
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, make_tokenizer, special_ids
+from glassformer.training.tasks.task import Measures, Prepared, Task, Validation, make_tokenizer, special_ids
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -75,12 +75,12 @@ class MaskedRows(Validation):
                                                            strict=True)]  # fmt: skip
         return right, counted, row[1 : SHOWN + 1]
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         """How many of the hidden tokens are found; a row with what stands for them."""
         right, counted = (sum(each[i] for each in kept) for i in (0, 1))
         shown = " ".join(self.shown(*token) for token in kept[0][2])
         usual = super().measure(model, loss, kept, final=final).metrics
-        return Measured(metrics=usual | {"accuracy": right / max(counted, 1)}, examples=(shown,))
+        return Measures(metrics=usual | {"accuracy": right / max(counted, 1)}, examples=(shown,))
 
     def shown(self, token: int, best: int, label: int) -> str:
         """A token as it is; [found] or [found, not what stood there] where it was to be predicted."""

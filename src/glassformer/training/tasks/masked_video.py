@@ -18,7 +18,7 @@ from glassformer.training.tasks.augmented import augmented, check_not_mixed
 from glassformer.training.tasks.clips import clips_of, draw_clips, framed
 from glassformer.training.tasks.heads import family_of
 from glassformer.training.tasks.pictures import PictureTask, Seen, prepared, processor_of, stacked
-from glassformer.training.tasks.task import Measured, Prepared, Validation
+from glassformer.training.tasks.task import Measures, Prepared, Validation
 from glassformer.video.datasets import ClipRecord
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class HiddenClips(Validation):
         random = np.random.default_rng([self.seed, int(numbers[0])])
         return hidden(stacked(self.clips.some(numbers)), self.config, self.ratio, self.clips.processor, random)
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         """`explained`: the part of the hidden pixels' spread about their clip's mean that is drawn."""
         if self._spread is None:
             self._spread = float(np.mean([spread(model, batch) for batch in self.batches()]))
         pictures = {"predictions.png": self.drawn(model)} if final else {}
-        return Measured(metrics={"explained": 1 - loss / self._spread}, pictures=pictures)
+        return Measures(metrics={"explained": 1 - loss / self._spread}, pictures=pictures)
 
     def drawn(self, model: VideoMAE) -> Tensor:
         """Some clips, below each what of it was read, and what was drawn."""

@@ -27,7 +27,7 @@ from glassformer.training.tasks.pictures import (
     resized,
     stacked,
 )
-from glassformer.training.tasks.task import Measured, Prepared, Validation
+from glassformer.training.tasks.task import Measures, Prepared, Validation
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SHOWN = 8  # pictures on the sheet, each three times
 
 
-class Hidden(Validation):
+class HiddenPictures(Validation):
     """Pictures of which the same patches are hidden each time; in the end a sheet of what was drawn."""
 
     more_in_the_end = True
@@ -53,12 +53,12 @@ class Hidden(Validation):
         random = np.random.default_rng([self.seed, int(numbers[0])])
         return hidden(stacked(self.pictures.some(numbers)), self.patches, self.pictures.processor, random)
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         """`explained`: the part of the hidden pixels' spread about the mean of the visible ones that is drawn."""
         if self._spread is None:
             self._spread = float(np.mean([spread(model, batch).mean().item() for batch in self.batches()]))
         drawn = {"predictions.png": self.drawn(model)} if final else {}
-        return Measured(metrics={"explained": 1 - loss / self._spread}, pictures=drawn)
+        return Measures(metrics={"explained": 1 - loss / self._spread}, pictures=drawn)
 
     def drawn(self, model: MAE) -> Tensor:
         """Some pictures, beside each what of it was read, and what was drawn."""
@@ -96,7 +96,7 @@ class Reconstruction(PictureTask):
             recipe,
             unlabelled.each(lambda part: resized(part, processor)),
             make=make,
-            validation=lambda part, _, size: Hidden(part, patches, batch_size=size, seed=seed),
+            validation=lambda part, _, size: HiddenPictures(part, patches, batch_size=size, seed=seed),
             baseline=lambda _: {"explained": 0.0},
         )
 

@@ -24,7 +24,7 @@ from glassformer.training.tasks.pictures import (
     processor_of,
 )
 from glassformer.training.tasks.segments import SHOWN, check_flips_alone, coloured, flipped, whole
-from glassformer.training.tasks.task import Measured, Prepared, Validation
+from glassformer.training.tasks.task import Measures, Prepared, Validation
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 COUNTED = 500  # pictures in which the commonest class is looked for
 
 
-class Maps(Validation):
+class ShownMaps(Validation):
     """Pictures, each with the class that the model finds most probable at each pixel; in the end a sheet of some."""
 
     more_in_the_end = True
@@ -54,15 +54,15 @@ class Maps(Validation):
         shown, self.room = min(len(said), self.room), self.room - min(len(said), self.room)
         return counts, said[:shown], list(there[:shown])
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         counts = np.sum([each[0] for each in kept], axis=0)
         metrics = {"mean_iou": mean_iou(counts), "pixel_accuracy": pixel_accuracy(counts)}
         if not final:
-            return Measured(metrics=metrics)
+            return Measures(metrics=metrics)
         for label, iou in zip(self.labels, class_ious(counts), strict=True):
             metrics |= {} if iou is None else {f"iou {label}": iou}
         said, there = ([one for each in kept for one in each[place]] for place in (1, 2))
-        return Measured(metrics=metrics, pictures={"predictions.png": self.drawn(said, there, metrics["mean_iou"])})
+        return Measures(metrics=metrics, pictures={"predictions.png": self.drawn(said, there, metrics["mean_iou"])})
 
     def drawn(self, said: Sequence[Tensor], there: Sequence[Tensor], mean: float) -> Tensor:
         """The first pictures, each beside its classes as they are and as they are found."""
@@ -92,7 +92,7 @@ class SemanticSegmentation(PictureTask):
             recipe,
             pictures,
             make=lambda records, random: mapped(flipped(records, flip, random), processor),
-            validation=Maps,
+            validation=ShownMaps,
             baseline=lambda part: everywhere(common, part, num_classes),
         )
 

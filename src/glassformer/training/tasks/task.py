@@ -25,7 +25,7 @@ LOSS = "loss"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Measures:
     """What was found on the validation data beside the loss, and an example or two to look at.
 
     pictures    of the predictions, by file name: drawn for the final measure, and written into the run folder
@@ -50,9 +50,9 @@ class Validation(ABC):
         """What `measure` needs of a batch's output; no more, as all batches' are kept together."""
         return None
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         """The metrics, of a model in eval mode; by default what follows from the loss."""
-        return Measured(metrics={"perplexity": math.exp(min(loss, 700.0))})
+        return Measures(metrics={"perplexity": math.exp(min(loss, 700.0))})
 
 
 Objective = Callable[[Any, Mapping[str, Any]], Tensor]

@@ -19,7 +19,7 @@ from glassformer.training.readers import Readers
 from glassformer.training.tasks.examples import described, examples_of, judged, loader_of, tokenizer_for
 from glassformer.training.tasks.heads import encoder_decoder
 from glassformer.training.tasks.sources import ENDS, seq2seq_settings
-from glassformer.training.tasks.task import Measured, Prepared, Task, Validation, special_ids
+from glassformer.training.tasks.task import Measures, Prepared, Task, Validation, special_ids
 
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
@@ -49,7 +49,7 @@ class Written(Validation):
     def batches(self) -> Iterable[Batch]:
         return self.sorted
 
-    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measured:
+    def measure(self, model: Any, loss: float, kept: list[Any], *, final: bool) -> Measures:
         """The metrics of what is written, for the first examples or all."""
         count = len(self.rows) if final or self.limit is None else min(self.limit, len(self.rows))
         found = self.write(model, [row[0] for row in self.rows[:count]], self.task.num_beams if final else 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import check_smoothing
-from glassformer.training.tasks.classified import Shown, changing
+from glassformer.training.tasks.classified import ShownClasses, changing
 from glassformer.training.tasks.clips import check_mirror, clips_of, draw_clips, framed, frames_of
 from glassformer.training.tasks.heads import head_of
 from glassformer.training.tasks.pictures import PictureTask, Seen, labelled, prepared, processor_of
@@ -52,7 +52,7 @@ class VideoClassification(PictureTask):
             recipe,
             clips,
             make=changing(recipe, len(clips.labels), self.label_smoothing, processor),
-            validation=partial(Shown, draw=clip_sheet),
+            validation=partial(ShownClasses, draw=clip_sheet),
             baseline=lambda part: nearest_frames(clips.train, part),
         )
 
