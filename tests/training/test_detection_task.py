@@ -19,7 +19,7 @@ from glassformer.models.detr import DETRConfig, DETRForObjectDetection
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import Targets
 from glassformer.training import train
-from glassformer.training.places import PlaceObjective, box_place_loss, check_places, grid_centres, owners
+from glassformer.training.places import PlaceObjective, box_place_loss, check_places, owners
 from glassformer.training.recipe import load_recipe
 from glassformer.training.tasks.detection import detected, matches, precision
 from glassformer.training.tasks.segments import mirrored
@@ -69,8 +69,8 @@ def test_a_mirror_image_has_mirrored_boxes_and_two_give_the_picture_back() -> No
 def test_a_place_belongs_to_the_smallest_object_around_its_centre() -> None:
     labels = [label([0.5, 0.5, 1.0, 1.0], [0.25, 0.25, 0.5, 0.5]), label(), label([0.75, 0.75, 0.1, 0.1])]
     targets = Targets.of(labels, 3, 3, torch.zeros(()))
-    assert owners(grid_centres((2, 2)), targets).tolist() == [[1, 0, 0, 0], [-1] * 4, [-1, -1, -1, 2]]
-    assert grid_centres((2, 4))[1].tolist() == [0.375, 0.25]
+    centres = torch.tensor([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])
+    assert owners(centres, targets).tolist() == [[1, 0, 0, 0], [-1] * 4, [-1, -1, -1, 2]]
 
 
 def test_places_teach_the_encoder_and_the_heads() -> None:

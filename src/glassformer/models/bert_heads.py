@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.checkpoints.table import DROP, Table, Tied
 from glassformer.models.bert import BERT, CONFIG_TABLE, NEXT_SENTENCE, PREDICTIONS, BERTConfig, encoder_table
@@ -16,6 +16,7 @@ from glassformer.models.heads import (
     QuestionAnswering,
     SequenceClassification,
     TokenClassification,
+    classifier_dropout,
 )
 from glassformer.models.labels import check_labels, mean_cross_entropy, num_classes
 from glassformer.models.outputs import EncoderOutput, PreTrainingOutput
@@ -48,11 +49,6 @@ def vocabulary(encoder: BERT) -> TiedLinear | Linear:
     """The head of the masked LM: the embedding's weight, with a bias of its own."""
     config = encoder.config
     return TiedLinear(encoder.embed, bias=True) if config.tied else Linear(config.dim, config.vocab_size)
-
-
-def classifier_dropout(config: BERTConfig) -> nn.Dropout:
-    """What stands before a classifier while it learns."""
-    return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
 
 
 class BERTForMaskedLM(MaskedLM):

@@ -64,6 +64,11 @@ class Head(nn.Module, Pretrained, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+def classifier_dropout(config: Any) -> nn.Dropout:
+    """What stands before a classifier while it learns: `classifier_dropout`, or else the encoder's `dropout`."""
+    return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
+
+
 class HeadTransform(nn.Module):
     """norm(activation(dense(x))): what stands between an encoder and the vocabulary."""
 

@@ -16,6 +16,7 @@ from glassformer.models.heads import (
     QuestionAnswering,
     SequenceClassification,
     TokenClassification,
+    classifier_dropout,
 )
 from glassformer.models.labels import LABELS, PROBLEM, num_classes
 from glassformer.models.outputs import EncoderOutput
@@ -156,11 +157,6 @@ class RoBERTa(Encoder):
         for block in self.blocks:
             x = block(x, mask=mask)
         return x
-
-
-def classifier_dropout(config: RoBERTaConfig) -> nn.Dropout:
-    """What stands before a classifier while it learns."""
-    return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
 
 
 class RoBERTaForMaskedLM(MaskedLM):

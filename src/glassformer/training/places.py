@@ -17,6 +17,7 @@ from torch import Tensor
 from glassformer.models.conditional_detr import ConditionalDETRForObjectDetection
 from glassformer.models.set_loss import Targets
 from glassformer.ops.boxes import corners, generalized_iou
+from glassformer.parts.deformable_attention import grid_centres
 
 TELL_APART = 3.0
 """How much the classes of places count against each other, by cross-entropy. The focal loss parts something from
@@ -61,7 +62,7 @@ def box_place_loss(model: Any, output: Any, inputs: Mapping[str, Any]) -> Float[
     features, criterion, stride = output.encoder_last_hidden_state, model.criterion, model.config.backbone.stride
     rows, columns = (-(-length // stride) for length in inputs["pixel_values"].shape[2:])
     targets = Targets.of(inputs["labels"], len(features), model.config.num_classes, features)
-    centres = grid_centres((rows, columns)).to(features)
+    centres = grid_centres([(rows, columns)], features)[0, :, 0]
     logits = model.class_head(features).float()
     boxes = (model.box_head(features) + F.pad(centres.logit(), (0, 2))).float().sigmoid()
     owner = owners(centres, targets)
@@ -75,13 +76,6 @@ def box_place_loss(model: Any, output: Any, inputs: Mapping[str, Any]) -> Float[
         + criterion.box_weight * (found - there).abs().sum() / count
         + criterion.giou_weight * (1 - generalized_iou(found, there)).sum() / count
     )
-
-
-def grid_centres(size: tuple[int, int]) -> Float[Tensor, "s 2"]:
-    """x and y of the centres of a grid's places, row by row, in parts of the picture."""
-    rows, columns = size
-    y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
-    return torch.stack([x, y], dim=-1).view(-1, 2)
 
 
 def owners(centres: Float[Tensor, "s 2"], targets: Targets) -> Int[Tensor, "b s"]:

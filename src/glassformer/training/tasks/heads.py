@@ -15,7 +15,7 @@ def head_of(config: Any, task: str) -> Any:
 
     Raises ValueError where the config's family has no such head, naming those that have.
     """
-    family = family_of(config)
+    family = catalog.family_of(config)
     heads = catalog.HEADS.get(family, {})
     if task not in heads:
         able = sorted(name for name, known in catalog.HEADS.items() if task in known)
@@ -29,14 +29,9 @@ def encoder_decoder(config: Any, task: str) -> SequenceToSequenceModel:
     model: Any = catalog.build(config)
     if not isinstance(model, SequenceToSequenceModel):
         able = sorted(name for name, kind in catalog.MODELS.items() if issubclass(kind, SequenceToSequenceModel))
-        raise ValueError(f"name is {family_of(config)!r}, which has not both an encoder and a decoder, as the "
+        raise ValueError(f"name is {catalog.family_of(config)!r}, which has not both an encoder and a decoder, as the "
                          f"task {task!r} needs; {', '.join(able)} have")  # fmt: skip
     return model
-
-
-def family_of(config: Any) -> str:
-    """The name of the family that a config is of."""
-    return next(name for name, model in catalog.MODELS.items() if model.config_table.config is type(config))
 
 
 def encoder_flops(model: Any, recipe: "Recipe") -> float:

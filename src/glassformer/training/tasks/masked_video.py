@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from glassformer.image.processor import ImageProcessor
+from glassformer.models.catalog import family_of
 from glassformer.models.videomae import VideoMAE, tubes
 from glassformer.models.videomae_config import VideoMAEConfig
 from glassformer.training.batches import Batch
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import augmented, check_not_mixed
 from glassformer.training.tasks.clips import clips_of, draw_clips, framed
-from glassformer.training.tasks.heads import family_of
 from glassformer.training.tasks.pictures import PictureTask, Seen, prepared, processor_of, stacked
 from glassformer.training.tasks.task import Measures, Prepared, Validation
 from glassformer.video.datasets import ClipRecord

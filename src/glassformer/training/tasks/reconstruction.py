@@ -12,12 +12,12 @@ from torch import Tensor
 from glassformer.image.datasets import Record
 from glassformer.image.draw import draw_sheet
 from glassformer.image.processor import ImageProcessor
+from glassformer.models.catalog import family_of
 from glassformer.models.mae import MAE, MAEConfig
 from glassformer.models.outputs import ReconstructionOutput
 from glassformer.training.batches import Batch
 from glassformer.training.readers import Readers
 from glassformer.training.tasks.augmented import augmented, check_not_mixed
-from glassformer.training.tasks.heads import family_of
 from glassformer.training.tasks.pictures import (
     PictureTask,
     Seen,
