@@ -104,7 +104,8 @@ class TensorFile(Mapping[str, Tensor]):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with self.path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            self.stat = os.fstat(file.fileno())
+            size = self.stat.st_size
             header, start = read_header(self.path, file, size)
         self.metadata = checked_metadata(self.path, header.pop(METADATA, {}))
         self.entries = {name: checked_entry(self.path, name, entry, start) for name, entry in header.items()}

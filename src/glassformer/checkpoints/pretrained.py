@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from glassformer.checkpoints import looked
 from glassformer.checkpoints.config import ConfigTable
 from glassformer.checkpoints.folders import CONFIG, TensorFolder, read_json, weight_files, write_folder, write_json
 from glassformer.checkpoints.hub import resolve
@@ -194,11 +195,15 @@ def fill(
 ) -> None:
     """Put the tensors, made of `weights`, in the places of a model built on the meta device, one by one."""
     modules, read = dict(model.named_modules(remove_duplicate=False)), 0
+    marks = {} if allow_nonfinite else marks_of(weights, tensors)
+    seen = {name for mark, names in marks.items() if looked.is_there(mark) for name in names}
     for name, tensor in tensors.items():
         stored = tensor.dtype
         tensor = tensor.to(dtype if tensor.is_floating_point() else None)
+        narrower = torch.promote_types(stored, tensor.dtype) != tensor.dtype  # what was finite may be no more
+        look = not allow_nonfinite and (narrower or not seen.issuperset(tensors.sources[name]))
         for piece in tensor.view(-1).split(PIECE):
-            if not allow_nonfinite and not is_finite(piece):
+            if look and not is_finite(piece):
                 cast = f", as {tensor.dtype}," if tensor.dtype != stored else ""
                 raise ValueError(
                     f"{weights.folder}: tensor {tensors.sources[name][0]!r}{cast} holds NaN or infinity "
@@ -209,7 +214,16 @@ def fill(
                 read = 0
         path, _, leaf = name.rpartition(".")
         put(modules[path], leaf, tensor.to(device))
+    for mark in marks:
+        looked.leave(mark)
     reset_buffers(model, torch.device(device))
+
+
+def marks_of(weights: TensorFolder, tensors: Translation) -> dict[Path, list[str]]:
+    """The marks of the folder's files, with the names of those of their tensors that the model is made of."""
+    used = {source for sources in tensors.sources.values() for source in sources}
+    each = [(file, [name for name in file if name in used]) for file in weights.files]
+    return {mark: names for file, names in each if (mark := looked.mark_of(file, names)) is not None}
 
 
 def reset_buffers(model: nn.Module, device: torch.device) -> None:
