@@ -115,13 +115,19 @@ def experts(rounds: int) -> Results:
 
 def loading(rounds: int) -> Results:
     """Opening a folder of 0.5 GB as transformers writes it, alone and with a first token; and the memory it took."""
-    arguments, out = dict(folder="", forward=False), {}
+    arguments, out = dict(folder=""), {}
+    cases = (
+        (True, False, "opened, the file just written"),
+        (False, False, "opened again"),
+        (False, True, "opened again, and one token read, which takes every weight"),
+    )
     with tempfile.TemporaryDirectory() as folder:
         arguments["folder"] = folder
         write = Worker(Competitor("the folder", MODULE, "write_llama", dict(folder=folder, **LLAMA)))
         write.close()
-        for forward, what in ((False, "opened"), (True, "opened, and one token read, which takes every weight")):
-            timings = race(_both("load", arguments | {"forward": forward}, ("float32",)), rounds=rounds, tell=tell)
+        for new, forward, what in cases:
+            field = _both("load", arguments | {"new": new, "forward": forward}, ("float32",))
+            timings = race(field, rounds=rounds, tell=tell)
             board = Board(f"Llama of 0.5 GB in float32, in the system's cache: {what}", timings, 0.5, "GB/s")
             board.against("glassformer float32", "transformers float32", 1.0)
             out[what] = board.show()

@@ -1,5 +1,6 @@
 """The competitors of `families.py`: each function prepares one and returns the sample."""
 
+from pathlib import Path
 from typing import Any
 
 from benchmarks.competitors import Sample, _threads, _tokens, _training
@@ -135,31 +136,33 @@ def write_llama(folder: str, **shape: int) -> Sample:
     return lambda: None
 
 
-def _loading(load: Any, forward: bool) -> Sample:
-    """Samples of opening the folder, and of reading one token where asked: that touches every weight."""
+def _loading(load: Any, folder: str, new: bool, forward: bool) -> Sample:
+    """Samples of opening the folder (`new`: its file just written), and of reading a token, which takes all weights."""
     import torch
 
-    x = torch.zeros(1, 1, dtype=torch.int64)
+    x, path = torch.zeros(1, 1, dtype=torch.int64), Path(folder) / "model.safetensors"
 
     @torch.inference_mode()
     def sample() -> float:
+        if new:
+            path.touch()
         model = load()
         return model(x).logits.abs().sum().item() if forward else 0.0
 
     return sample
 
 
-def load_glassformer(folder: str, forward: bool, bf16: bool) -> Sample:
-    """Ours: every value looked at, NaN and infinity refused."""
+def load_glassformer(folder: str, new: bool, forward: bool, bf16: bool) -> Sample:
+    """Ours: of a new file every value is looked at, NaN and infinity refused."""
     _threads()
     from glassformer import from_pretrained
 
-    return _loading(lambda: from_pretrained(folder, dtype=_dtype(bf16)), forward)
+    return _loading(lambda: from_pretrained(folder, dtype=_dtype(bf16)), folder, new, forward)
 
 
-def load_transformers(folder: str, forward: bool, bf16: bool) -> Sample:
+def load_transformers(folder: str, new: bool, forward: bool, bf16: bool) -> Sample:
     """Theirs."""
     _threads()
     from transformers import AutoModelForCausalLM
 
-    return _loading(lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=_dtype(bf16)), forward)
+    return _loading(lambda: AutoModelForCausalLM.from_pretrained(folder, dtype=_dtype(bf16)), folder, new, forward)

@@ -120,6 +120,21 @@ def test_unknown_names_are_refused_with_the_nearest_row():
             load({name: torch.zeros(4)}, GPT2)
 
 
+def test_numbers_that_a_row_names_and_stars_that_a_file_names_stand_for_themselves():
+    table: Table = {"h.*.up": "blocks.*.up", "h.7.gate": "gate", "layers.{0,1}": "{first,second}"}
+    state = {f"h.{i}.up.weight": torch.tensor(i) for i in (0, 7, 31)} | {"h.7.gate.weight": torch.tensor(-1)}
+    ours = load(state | {"layers.0.bias": torch.tensor(-2), "layers.1.bias": torch.tensor(-3)}, table)
+    found = {name: tensor.item() for name, tensor in ours.items()}
+    assert found == {"blocks.0.up.weight": 0, "blocks.7.up.weight": 7, "blocks.31.up.weight": 31,
+                     "gate.weight": -1, "first.bias": -2, "second.bias": -3}  # fmt: skip
+    for name in ("h.*.up.weight", "h.8.gate.weight"):
+        with pytest.raises(ValueError, match="no row of the table names"):
+            load(state | {name: torch.zeros(1)}, table)
+    stars = {"h.0.up.weight": torch.zeros(1), "h.*.up.weight": torch.zeros(1)}
+    with pytest.raises(ValueError, match=r"no row of the table names 'h\.\*\.up"):
+        load(stars, {"h.*.up": "blocks.*.up"})
+
+
 def test_a_name_that_two_rows_name_is_refused():
     table: Table = {"h.*.ln": "a.*", "h.0.ln": "b"}
     assert set(load({"h.1.ln.weight": torch.zeros(1)}, table)) == {"a.1.weight"}

@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -288,12 +289,15 @@ def own_table(config: type, model_type: str, architecture: str) -> ConfigTable:
     )
 
 
+type_hints = cache(get_type_hints)
+
+
 def check_type(config: type, name: str, value: Any, theirs: str) -> None:
     """Raise ValueError where a plain value is not of its field's type, is negative for an int, or no finite number."""
     if is_dataclass(type(value)):
         for part in fields(value):
             check_type(type(value), part.name, getattr(value, part.name), theirs)
-    hint = get_type_hints(config)[name]
+    hint = type_hints(config)[name]
     options = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
     if not options <= {int, float, str, bool, NoneType}:
         return

@@ -1,5 +1,6 @@
 """`Model.from_pretrained` and `model.save_pretrained`: Hugging Face folders, both ways, tensor by tensor."""
 
+import math
 import os
 from abc import ABC
 from collections.abc import Callable, Mapping
@@ -254,7 +255,7 @@ def is_finite(tensor: Tensor) -> bool:
     """Whether no value is NaN or infinite."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
-    if tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).isfinite():
+    if math.isfinite(tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).item()):
         return True  # no sum is finite with a part that is not; and none is read faster, as fast as memory gives it
     low, high = tensor.aminmax()  # the sum may have overflowed; both are NaN if any is, in no memory of their own
     return bool(low.isfinite() & high.isfinite())

@@ -184,19 +184,35 @@ def variants(pattern: str) -> list[str]:
 
 @dataclass
 class Node:
-    """A tree of dotted names, so that finding a name's rows costs its own length, however long the table."""
+    """A tree of dotted names, so that finding a name's rows costs its own length, however long the table.
+
+    Names that differ in their numbers only, those of layers and experts, are looked up once, unless a row has a number.
+    """
 
     rows: list[Row] = field(default_factory=list)
     children: dict[str, "Node"] = field(default_factory=dict)
+    numbered: bool = False  # a row names a number
+    found: dict[str, list[Match]] = field(default_factory=dict)  # by names with `*` for their numbers
 
     def add(self, pattern: str, row: Row) -> None:
         node = self
         for part in pattern.split("."):
             node = node.children.setdefault(part, Node())
+            self.numbered |= part.isdecimal()
         node.rows.append(row)
+        self.found.clear()
 
     def find(self, name: str) -> list[Match]:
         parts = name.split(".")
+        if self.numbered or "*" in parts:
+            return self._find(parts)
+        numbers = tuple(part for part in parts if part.isdecimal())
+        alike = ".".join("*" if part.isdecimal() else part for part in parts) if numbers else name
+        if alike not in self.found:
+            self.found[alike] = self._find(parts)
+        return [Match(row, numbers, leaf) for row, _, leaf in self.found[alike]]
+
+    def _find(self, parts: list[str]) -> list[Match]:
         matches = [Match(row, at, "") for row, at in self.walk(parts)]
         if parts[-1] in LEAVES:
             matches += [Match(row, at, "." + parts[-1]) for row, at in self.walk(parts[:-1])]
@@ -207,7 +223,7 @@ class Node:
             yield from ((row, ()) for row in self.rows)
             return
         first, rest = parts[0], parts[1:]
-        if first in self.children:
+        if first in self.children and first != "*":  # a star in a file's name stands for itself
             yield from self.children[first].walk(rest)
         if first.isdecimal() and "*" in self.children:
             yield from ((row, (first, *at)) for row, at in self.children["*"].walk(rest))
