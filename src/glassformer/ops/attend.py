@@ -110,18 +110,33 @@ def auto(
     `products`: in float32 0.6 at 128 and at 256 tokens, 0.85 at 512, 1.1 at 1024; in bfloat16 0.2, 0.3, 0.4 and 0.9;
     with dropout 0.4 to 0.7 at every length. Forward, `tiled`: 0.6, and 0.65 under a causal mask.
     """
-    t, s = q.shape[2], k.shape[2]
     forms_weights = dropout > 0 or (score_bias is not None and score_bias.requires_grad and torch.is_grad_enabled())
-    small = t > 1 and q.dtype != torch.float16 and t * s * q.element_size() <= 512 * 1024
-    if q.device.type != "cpu":
-        kernel = sdpa
-    elif t > 1 and q.dtype in QUICK and not traced() and not asks_for_gradients(q, k, v, score_bias):
-        kernel = products if small else tiled
-    elif not small and _is_narrow(mask, t, s):
-        kernel = windowed
-    else:
-        kernel = products if small or forms_weights else sdpa
+    learns = asks_for_gradients(q, k, v, score_bias)
+    kernel = _quickest(q.shape[2], k.shape[2], q.device, q.dtype, mask, learns, forms_weights)
     return kernel(q, k, v, mask=mask, score_bias=score_bias, scale=scale, dropout=dropout)  # pyright: ignore
+
+
+def learns_by_products(
+    kernel: AttendKernel, t: int, s: int, device: torch.device, dtype: torch.dtype, mask: Mask, dropout: float
+) -> bool:
+    """Whether a kernel computes attention that is to learn, a bias aside, by `products`, and of whole rows."""
+    if kernel is auto:
+        kernel = _quickest(t, s, device, dtype, mask, True, dropout > 0)
+    return kernel is products and mask.apart(t, s) is None
+
+
+def _quickest(
+    t: int, s: int, device: torch.device, dtype: torch.dtype, mask: Mask, learns: bool, forms_weights: bool
+) -> AttendKernel:
+    """The choice of `auto`."""
+    small = t > 1 and dtype != torch.float16 and t * s * dtype.itemsize <= 512 * 1024
+    if device.type != "cpu":
+        return sdpa
+    if t > 1 and dtype in QUICK and not traced() and not learns:
+        return products if small else tiled
+    if not small and _is_narrow(mask, t, s):
+        return windowed
+    return products if small or forms_weights else sdpa
 
 
 def _is_narrow(mask: Mask, t: int, s: int) -> bool:

@@ -9,7 +9,7 @@ place. The weights are all that the backward pass needs besides q, k and v:
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,7 @@ def products(
     (b, h, t, _), s = q.shape, k.shape[2]
     added, blind = added_to_scores(mask, score_bias, t, s, q)
     if torch.is_grad_enabled() or traced():
-        options = sum(added[1:], added[0]) if added else None, (b, h, t, s), scale, dropout
+        options = as_one(added), (b, h, t, s), scale, dropout
         out = _plain(*_folded(q, k, v), *options) if traced() else _Products.apply(q, k, v, *options)
     else:
         out = _inferred(q, k, v, added, scale, dropout)
@@ -66,6 +66,11 @@ def added_to_scores(
     if visible is None:
         return bias, blind
     return (*bias, mask.keep(("additive", t, s, q.device, q.dtype), lambda: additive(visible, q.dtype))), blind
+
+
+def as_one(added: Sequence[Tensor]) -> Tensor | None:
+    """The sum of what is added to the scores."""
+    return sum(added[1:], added[0]) if added else None
 
 
 @lru_cache(maxsize=1)
@@ -120,14 +125,52 @@ def _weights(q: Tensor, k: Tensor, added: Sequence[Tensor], sizes: Any, scale: f
     return torch.softmax(scores, -1, out=scores)
 
 
-def _scaled_product(x: Tensor, y: Tensor, scale: float) -> Tensor:
-    return torch.baddbmm(x.new_empty(1, 1, 1), x, y, beta=0, alpha=scale)  # beta=0: the first argument is not read
+def _scaled_product(x: Tensor, y: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
+    nothing = x.new_empty(1, 1, 1)  # beta=0: it is not read
+    return torch.baddbmm(nothing, x, y, beta=0, alpha=scale, out=out)
 
 
 def quick_products(q: Tensor) -> AbstractContextManager[Any]:
     """While entered, products go where this machine multiplies fastest; a few rows are all call, and stay."""
     suits = q.dtype == torch.float32 and q.device.type == "cpu" and q.shape[1] >= 16
     return products_by_onednn() if suits else nullcontext()
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs: the weights, and which of them dropout kept (1 / (1 − dropout) there, else 0)."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    weights: Tensor
+    kept: Tensor | None
+
+
+def forward_pass(
+    q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, sizes: Any, scale: float, dropout: float
+) -> tuple[Tensor, Kept]:
+    """The equation, of rows and heads as one."""
+    with quick_products(q):
+        weights = _weights(q, k, () if added is None else (added,), sizes, scale)
+        kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
+        out = torch.bmm(weights if kept is None else weights * kept, v)
+    return out, Kept(q, k, v, weights, kept)
+
+
+def backward_pass(
+    d_out: Tensor, saved: Kept, scale: float, into: Sequence[Tensor | None] = (None, None, None)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v, written where one says, and of the scores."""
+    q, k, v, weights, kept = saved
+    with quick_products(q):
+        dv = torch.bmm((weights if kept is None else weights * kept).mT, d_out, out=into[2])
+        d_weights = torch.bmm(d_out, v.mT)
+        if kept is not None:
+            d_weights.mul_(kept)
+        # What softmax's own backward pass calls; here it writes over its input.
+        d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_weights)  # pyright: ignore
+        dq, dk = _scaled_product(d_scores, k, scale, into[0]), _scaled_product(d_scores.mT, q, scale, into[1])
+    return dq, dk, dv, d_scores
 
 
 class _Products(Function):
@@ -138,26 +181,15 @@ class _Products(Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, sizes: Any, scale: float, dropout: float
     ) -> Tensor:
         ctx.shapes = q.shape, k.shape
-        q, k, v = _folded(q, k, v)
-        with quick_products(q):
-            weights = _weights(q, k, () if added is None else (added,), sizes, scale)
-            kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
-            ctx.save_for_backward(q, k, v, weights, kept)
-            ctx.sizes, ctx.scale, ctx.added_shape = sizes, scale, None if added is None else added.shape
-            return torch.bmm(weights if kept is None else weights * kept, v).view(ctx.shapes[0])
+        ctx.sizes, ctx.scale, ctx.added_shape = sizes, scale, None if added is None else added.shape
+        out, saved = forward_pass(*_folded(q, k, v), added, sizes, scale, dropout)
+        ctx.save_for_backward(*saved)
+        return out.view(ctx.shapes[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        q, k, v, weights, kept = ctx.saved_tensors
-        d_out, (q_shape, k_shape) = d_out.reshape(q.shape), ctx.shapes
-        with quick_products(q):
-            dv = torch.bmm((weights if kept is None else weights * kept).mT, d_out)
-            d_weights = torch.bmm(d_out, v.mT)
-            if kept is not None:
-                d_weights.mul_(kept)
-            # What softmax's own backward pass calls; here it writes over its input.
-            d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_weights)  # pyright: ignore
-            dq, dk = _scaled_product(d_scores, k, ctx.scale), _scaled_product(d_scores.mT, q, ctx.scale)
+        saved, (q_shape, k_shape) = Kept(*ctx.saved_tensors), ctx.shapes
+        dq, dk, dv, d_scores = backward_pass(d_out.reshape(saved.q.shape), saved, ctx.scale)
         d_added = d_scores.view(ctx.sizes).sum_to_size(ctx.added_shape) if ctx.needs_input_grad[3] else None
         return dq.view(q_shape), dk.view(k_shape), dv.view(k_shape), d_added, None, None, None

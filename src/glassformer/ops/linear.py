@@ -141,6 +141,10 @@ class Measured:
             return None
         return self._onednn.activated(x, weight, bias, name)
 
+    def learns_from(self) -> float:
+        """The number of multiply-adds from which layers learn as one (`ops/sublayers.py`): where oneDNN is faster."""
+        return machine.onednn_pays_from(torch.float32, "training")
+
     def forget(self) -> None:
         """Drop the packed copy; the next call packs anew."""
         self._onednn.forget()

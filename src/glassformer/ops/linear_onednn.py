@@ -6,7 +6,9 @@ operators `torch.ops.mkldnn._linear_pointwise` and `_reorder_linear_weight`; and
 operator would first copy a transpose, by torch.mm under the switch of `ops/linear_switch.py`.
 """
 
+import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -50,6 +52,13 @@ def missing() -> str | None:
     except (RuntimeError, TypeError) as error:
         return f"torch.ops.mkldnn._linear_pointwise of PyTorch {torch.__version__} failed: {str(error).splitlines()[0]}"
     return None if right else f"torch.ops.mkldnn._linear_pointwise of PyTorch {torch.__version__} gave a wrong product"
+
+
+class Affine(NamedTuple):
+    """y = x Wᵀ + b."""
+
+    weight: Float[Tensor, "o i"]
+    bias: Float[Tensor, " o"] | None
 
 
 class Last(NamedTuple):
@@ -114,6 +123,10 @@ class OneDNN:
         if dtype is None or missing() or asks_for_gradients(x, weight, bias):
             return None
         return self.infer(x, (weight,), bias, dtype, POINTWISE[name])
+
+    def learns_from(self) -> float:
+        """The number of multiply-adds from which layers learn as one (`ops/sublayers.py`)."""
+        return math.inf if missing() else 0
 
     def infer(
         self,
@@ -256,19 +269,23 @@ class _Product(Function):
         x_dtype, weight_dtype, bias_dtype = ctx.dtypes
         need_x, need_weight, need_bias, _ = ctx.needs_input_grad
         rows, seen = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-        dx = dw = None
-        if weight.dtype is torch.float32 and not onednn_matmul_is_exact():
-            dx = product(rows, weight.t(), None) if need_x else None
-            dw = _transposed_product(rows, seen) if need_weight else None
-        else:
-            with onednn_matmul:
-                dx = rows @ weight if need_x else None
-                dw = rows.t() @ seen if need_weight else None
+        dx, dw = gradients(rows, seen, weight, need_x, need_weight)
         if dx is not None:
             dx = dx.view(x.shape).to(x_dtype)
         if dw is not None:
             dw = dw.to(weight_dtype)
         return dx, dw, rows.sum(0).to(bias_dtype) if need_bias else None, None
+
+
+def gradients(
+    dy: Float[Tensor, "n o"], x: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], need_x: bool, need_weight: bool
+) -> tuple[Float[Tensor, "n i"] | None, Float[Tensor, "o i"] | None]:
+    """dx = dy W and dW = dyᵀ x, those that are needed."""
+    if weight.dtype is torch.float32 and not onednn_matmul_is_exact():
+        dx = product(dy, weight.t(), None) if need_x else None
+        return dx, _transposed_product(dy, x) if need_weight else None
+    with onednn_matmul if weight.dtype is torch.float32 else nullcontext():
+        return dy @ weight if need_x else None, dy.t() @ x if need_weight else None
 
 
 def _transposed_product(dy: Tensor, x: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from glassformer.ops.sublayers import LearnedActivation
+
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -33,29 +35,34 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 class _GELUTanh(Function):
-    """(1 + tanh z)/2 = σ(2z), so y = x σ(u) with u = c (x + 0.044715 x³), c = 2√(2/π); y' = σ + σ (1 − σ) x u'.
-
-    The forward pass computes the slope too, all that the backward pass needs: x u' = 3 (u − 2c/3 x). In float32 at
-    least. PyTorch's own on a CPU takes 2.5 times as long, forward and backward, because of its tanh.
-    """
+    """The forward pass computes the slope too, all that the backward pass needs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        u = torch.addcmul(wide.new_tensor(_C), wide, wide, value=_C * 0.044715).mul_(wide)
-        sigmoid = u.sigmoid()
-        third = u.sub_(wide, alpha=2 * _C / 3)  # x u' / 3
-        third.addcmul_(third, sigmoid, value=-1)
-        slope = torch.addcmul(sigmoid, sigmoid, third, value=3, out=third)
-        ctx.save_for_backward(slope.to(x.dtype))
-        y = sigmoid.mul_(wide)
-        return y.to(x.dtype)
+        y, slope = _gelu_tanh_and_slope(x)
+        ctx.save_for_backward(slope)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (slope,) = ctx.saved_tensors
         return slope * dy
+
+
+def _gelu_tanh_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(1 + tanh z)/2 = σ(2z), so y = x σ(u) with u = c (x + 0.044715 x³), c = 2√(2/π); y' = σ + σ (1 − σ) x u'.
+
+    x u' = 3 (u − 2c/3 x). In float32 at least. PyTorch's own on a CPU takes 2.5 times as long, forward and backward,
+    because of its tanh.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    u = torch.addcmul(wide.new_tensor(_C), wide, wide, value=_C * 0.044715).mul_(wide)
+    sigmoid = u.sigmoid()
+    third = u.sub_(wide, alpha=2 * _C / 3)  # x u' / 3
+    third.addcmul_(third, sigmoid, value=-1)
+    slope = torch.addcmul(sigmoid, sigmoid, third, value=3, out=third)
+    return sigmoid.mul_(wide).to(x.dtype), slope.to(x.dtype)
 
 
 _C = 2 * math.sqrt(2 / math.pi)
@@ -70,5 +77,13 @@ def silu(x: Tensor) -> Tensor:
     """x σ(x)."""
     return F.silu(x)
 
+
+LEARNED: dict[Activation, LearnedActivation] = {
+    gelu: LearnedActivation(lambda x: (F.gelu(x), x), torch.ops.aten.gelu_backward),
+    gelu_tanh: LearnedActivation(_gelu_tanh_and_slope, Tensor.mul_),
+    relu: LearnedActivation(lambda x: (F.relu(x), x), lambda dy, x: torch.ops.aten.threshold_backward(dy, x, 0)),
+    silu: LearnedActivation(lambda x: (F.silu(x), x), torch.ops.aten.silu_backward),
+}
+"""How they learn where a layer writes its own backward pass."""
 
 ACTIVATIONS: dict[str, Activation] = {"gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu, "silu": silu}

@@ -9,11 +9,12 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.ops.attend import AttendKernel, auto
+from glassformer.ops.attend import AttendKernel, auto, learns_by_products
 from glassformer.ops.linear_onednn import traced
 from glassformer.ops.mask import Mask
+from glassformer.ops.sublayers import self_attention
 from glassformer.parts.cache import LayerCache
-from glassformer.parts.linear import Linear, together
+from glassformer.parts.linear import Linear, learning, passes, together
 
 
 class Attention(nn.Module):
@@ -85,6 +86,10 @@ class Attention(nn.Module):
         """
         if value is not None and key is None:
             raise ValueError("a value is given without a key; give both, or the key alone")
+        if key is None and rotate is None and cache is None:
+            out = self._learned_as_one(query, mask, score_bias)
+            if out is not None:
+                return out
         if key is None:
             q, k, v = together((self.query, self.key, self.value), query)
             q, k, v = self.query_norm(self._split(q)), self.key_norm(self._split(k)), self._split(v)
@@ -108,7 +113,7 @@ class Attention(nn.Module):
         if shared > 1:
             _check_shared(mask, score_bias, q.shape[0], k.shape[0])
             q = rearrange(q, "(r n) h t k -> r h (n t) k", n=shared)
-        dropout = self.dropout if self.training else 0.0
+        dropout = self._dropped()
         out, weights = self.kernel(q, k, v, mask=mask, score_bias=score_bias, scale=self.scale, dropout=dropout)
         if shared > 1:
             out = rearrange(out, "r h (n t) k -> (r n) h t k", n=shared)
@@ -117,6 +122,29 @@ class Attention(nn.Module):
             self.weights(weights)
         out = out if out.dtype is dtype else out.to(dtype)
         return self.output(out.transpose(1, 2).flatten(-2))
+
+    def _dropped(self) -> float:
+        return self.dropout if self.training else 0.0
+
+    def _learned_as_one(
+        self, x: Float[Tensor, "b t d"], mask: Mask, score_bias: Float[Tensor, "#b #h t t"] | None
+    ) -> Float[Tensor, "b t d"] | None:
+        """Self-attention as one step of autograd, where it is by `products` with nothing between; else None."""
+        parts = self._modules
+        found = learning([parts[name] for name in ("query", "key", "value", "output")], x)  # pyright: ignore
+        if found is None or (score_bias is not None and score_bias.requires_grad):
+            return None
+        dtype, layers = found
+        if layers[0].weight.shape != layers[1].weight.shape:
+            return None
+        if not passes(*(parts[name] for name in ("query_norm", "key_norm", "weights"))):  # pyright: ignore
+            return None
+        t, dropout = x.shape[1], self._dropped()
+        if not learns_by_products(self.kernel, t, t, x.device, dtype, mask, dropout):
+            return None
+        return self_attention(
+            x, layers, self.head_dim, mask=mask, score_bias=score_bias, scale=self.scale, dropout=dropout, dtype=dtype
+        )
 
     def _context(
         self, key: Tensor, value: Tensor | None, rotate: Callable[[Tensor], Tensor] | None, dtype: torch.dtype

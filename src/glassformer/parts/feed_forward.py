@@ -3,8 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glassformer.parts.activation import Activation, gelu, silu
-from glassformer.parts.linear import Linear, activated
+from glassformer.ops.sublayers import feed_forward
+from glassformer.parts.activation import LEARNED, Activation, gelu, silu
+from glassformer.parts.linear import Linear, activated, learning, passes
 
 
 class FeedForward(nn.Module):
@@ -20,6 +21,10 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        found = learning((self.up, self.down), x)
+        if found is not None and self.activation in LEARNED and passes(self.dropout):
+            dtype, (up, down) = found
+            return feed_forward(x, up, down, LEARNED[self.activation], dtype)
         return self.down(self.dropout(activated(self.up, self.activation, x)))
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module
 
 from glassformer.ops.linear import LinearKernel, linear_kernel
+from glassformer.ops.linear_onednn import Affine, asks_for_gradients, traced, working_dtype
 from glassformer.parts.activation import ACTIVATIONS, Activation
 from glassformer.parts.embedding import Embedding
 
@@ -91,10 +92,46 @@ def activated(layer: nn.Module, activation: Activation, x: Float[Tensor, "*rows 
     return activation(layer(x))
 
 
+def learning(layers: Sequence[nn.Module], x: Float[Tensor, "*rows i"]) -> tuple[torch.dtype, list[Affine]] | None:
+    """The dtype in which layers, and what is between them, learn as one (`ops/sublayers.py`), and what they hold.
+
+    None in traced code, without gradients, where a layer was replaced or somebody listens to it, and where its kernel
+    would not choose oneDNN. Between products this look at everything costs as much as the smallest of them: parameters
+    are taken from where a module keeps them.
+    """
+    if not torch.is_grad_enabled() or traced():
+        return None
+    kernel, weights, affines = getattr(layers[0], "kernel", None), [], []
+    for layer in layers:
+        if not isinstance(layer, Linear) or type(layer.kernel) is not type(kernel) or listened(layer):
+            return None
+        weight = layer._parameters.get("weight")
+        if weight is None:  # torch.nn.utils.parametrize computes it
+            return None
+        weights.append(weight)
+        affines.append(Affine(weight, layer._parameters.get("bias")))
+    learns_from: Any = getattr(kernel, "learns_from", None)
+    if learns_from is None or x.numel() * weights[0].shape[0] < learns_from():
+        return None
+    if not x.requires_grad and not asks_for_gradients(*(each for affine in affines for each in affine)):
+        return None
+    dtype = working_dtype(x, *weights)
+    return None if dtype is None else (dtype, affines)
+
+
+def passes(*layers: nn.Module) -> bool:
+    """Whether layers give what they are given, and nobody listens: identities, or dropouts that drop nothing."""
+    for layer in layers:
+        kind = type(layer)
+        if listened(layer) or not (kind is nn.Identity or (kind is nn.Dropout and not (layer.training and layer.p))):
+            return False
+    return True
+
+
 def listened(layer: nn.Module) -> bool:
     """Whether a hook, its own or one for all modules, waits for the layer to be called."""
-    own = layer._forward_hooks or layer._forward_pre_hooks
-    return bool(own or module._global_forward_hooks or module._global_forward_pre_hooks)
+    own = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    return bool(own or module._has_any_global_hook())
 
 
 _NAMES = {function: name for name, function in ACTIVATIONS.items()}
