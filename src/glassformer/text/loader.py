@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from glassformer.foundation.resumable import Resumable
 from glassformer.text.tokens import TokenFile, one_dimensional, smallest_dtype
 
 IGNORED = -100  # a target that counts for nothing, as in torch's cross_entropy
@@ -33,7 +34,7 @@ class TokenBatch(NamedTuple):
         )
 
 
-class TokenLoader:
+class TokenLoader(Resumable):
     """Batches for training, without end: epoch after epoch of windows in a new order.
 
     An epoch cuts the row into windows of `length` inputs that do not overlap, from an offset drawn for that epoch on
@@ -92,27 +93,8 @@ class TokenLoader:
             self._epoch_starts = epoch, offset + self.length * random.permutation(self.windows_per_epoch)
         return self._epoch_starts[1]
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far the loader has come, and through what: the same on every rank."""
-        return {"step": self.step, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the state was taken: no window is lost or repeated.
-
-        Raises:
-            ValueError: the state is of other tokens, another seed or other sizes, or is no such state.
-        """
-        identity = self._identity()
-        if not isinstance(state, dict) or state.keys() != {"step", *identity}:
-            raise ValueError(f"this is not the state of a TokenLoader: it has {sorted(map(str, state))}")
-        for key, value in identity.items():
-            if state[key] != value:
-                raise ValueError(f"the state was taken with {key}={state[key]!r}, but this loader has {key}={value!r}")
-        if not isinstance(state["step"], int) or state["step"] < 0:
-            raise ValueError(f"the state says step={state['step']!r}: expected an integer from 0 on")
-        self.step = state["step"]
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """The same on every rank."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,

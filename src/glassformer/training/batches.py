@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glassformer.foundation.resumable import Resumable
 from glassformer.text.loader import IGNORED, TokenBatch
 
 T = TypeVar("T")
@@ -118,7 +119,7 @@ class Rows(Generic[T]):
         self.drawn.load_state_dict(state)
 
 
-class Counting:
+class Counting(Resumable):
     """The numbers 0, 1, 2, … in batches, for what is made by its number and never comes again (generated pictures)."""
 
     def __init__(self, *, batch_size: int, seed: int) -> None:
@@ -130,19 +131,12 @@ class Counting:
         self.step += 1
         return np.arange((self.step - 1) * self.batch_size, self.step * self.batch_size)
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far it has come."""
-        return {"step": self.step, "batch_size": self.batch_size, "seed": self.seed}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the state was taken. ValueError where it is of another size or seed."""
-        own = self.state_dict()
-        if state.keys() != own.keys() or any(state[key] != own[key] for key in ("batch_size", "seed")):
-            raise ValueError(f"the state was taken with {state}, but this loader has {own}")
-        self.step = state["step"]
+    def identity(self) -> dict[str, Any]:
+        """The sizes and the seed."""
+        return {"batch_size": self.batch_size, "seed": self.seed}
 
 
-class ExampleLoader(Generic[T]):
+class ExampleLoader(Resumable, Generic[T]):
     """Examples in batches of about the same length, without end: each comes once in an epoch, in a new order.
 
     An epoch shuffles the examples, sorts every `POOL` batches' worth of them by length, cuts these into batches and
@@ -193,23 +187,8 @@ class ExampleLoader(Generic[T]):
             batches += cut(some[np.argsort(self.lengths[some], kind="stable")], self.batch_size)
         return [batches[i] for i in random.permutation(len(batches))]
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far the loader has come, and through what."""
-        return {"step": self.step, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the state was taken. ValueError where it is of other examples, sizes or seed."""
-        identity = self._identity()
-        if not isinstance(state, dict) or state.keys() != {"step", *identity}:
-            raise ValueError(f"this is not the state of an ExampleLoader: it has {sorted(map(str, state))}")
-        for key, value in identity.items():
-            if state[key] != value:
-                raise ValueError(f"the state was taken with {key}={state[key]!r}, but this loader has {key}={value!r}")
-        if not isinstance(state["step"], int) or state["step"] < 0:
-            raise ValueError(f"the state says step={state['step']!r}: expected an integer from 0 on")
-        self.step = state["step"]
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """The examples, their batches and their order."""
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
