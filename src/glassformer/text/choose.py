@@ -1,22 +1,23 @@
 """Which tokenizer: by name when one is made, by the files when one is loaded."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from glassformer.foundation.suggest import did_you_mean
+from glassformer.text.beside import ADDED, OVERRULING, added_later, completed
 from glassformer.text.bpe import BPETokenizer
 from glassformer.text.characters import ByteTokenizer, CharacterTokenizer
 from glassformer.text.fast import FastTokenizer
 from glassformer.text.piece_json import read_vocabulary
 from glassformer.text.sentencepiece import read_marian, read_sentencepiece
 from glassformer.text.sentencepiece_fairseq import FILE, read_fairseq
-from glassformer.text.special import TOKENIZER_CONFIG, read_config, token_names
+from glassformer.text.special import TOKENIZER_CONFIG, read_config, read_object, token_names
 from glassformer.text.template import Template, begin_and_end
 from glassformer.text.tokenizer import END_OF_TEXT, FORMATS, Tokenizer
-from glassformer.text.tokenizer_json import read_tokenizer_json, read_vocabulary_and_merges
+from glassformer.text.tokenizer_json import parse_tokenizer, read_tokenizer_json, read_vocabulary_and_merges
 from glassformer.text.unigram import UnigramTokenizer
 from glassformer.text.wordpiece import WordPieceTokenizer
 
@@ -88,7 +89,8 @@ def load_tokenizer(folder: str | Path, *, fast: bool | None = None) -> Tokenizer
 
 def _read(folder: Path, name: str, config: Mapping[str, Any], fast: bool) -> Tokenizer:
     if name == "tokenizer.json":
-        return FastTokenizer.from_file(folder / name) if fast else read_tokenizer_json(folder / name)
+        plain = FastTokenizer.from_file(folder / name) if fast else read_tokenizer_json(folder / name)
+        return _completed(plain, lambda: read_object(folder / name), config, folder)
     if name == "source.spm":
         return read_marian(folder)
     if name == FILE:
@@ -96,7 +98,34 @@ def _read(folder: Path, name: str, config: Mapping[str, Any], fast: bool) -> Tok
     if name in ("spiece.model", "tokenizer.model"):
         return read_sentencepiece(folder / name, config)
     ours = read_vocabulary(folder, config) if name == "vocab.txt" else read_vocabulary_and_merges(folder, config)
-    return FastTokenizer.from_json(ours.to_json()) if fast else ours
+    plain = FastTokenizer.from_json(ours.to_json()) if fast else ours
+    return _completed(plain, lambda: json.loads(ours.to_json()), config, folder)
+
+
+def _completed(
+    plain: Tokenizer, read: Callable[[], dict[str, Any]], config: Mapping[str, Any], folder: Path
+) -> Tokenizer:
+    """What `plain`, read from what `read` gives, becomes by the files beside it; itself where they say nothing new."""
+    added = added_later(folder, config).values()
+    if not OVERRULING & config.keys() and all(_knows(plain, token["content"]) for token in added):
+        return plain
+    content = read()
+    whole = completed(content, folder, config)
+    if whole == content:
+        return plain
+    try:
+        if isinstance(plain, FastTokenizer):
+            return FastTokenizer.from_json(json.dumps(whole))
+        return parse_tokenizer(whole)
+    except Exception as error:  # `tokenizers` raises bare Exception
+        raise ValueError(f"{folder}, with what its {TOKENIZER_CONFIG} and {ADDED} say: {error}") from error
+
+
+def _knows(tokenizer: Tokenizer, token: str) -> bool:
+    try:
+        return tokenizer.token_to_id(token) >= 0
+    except KeyError:
+        return False
 
 
 def _said(tokenizer: Tokenizer, config: Mapping[str, Any], folder: Path) -> Template:

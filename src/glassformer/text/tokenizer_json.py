@@ -105,13 +105,18 @@ def read_tokenizer_json(path: str | Path) -> BPETokenizer | PieceTokenizer:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     try:
-        model = content.get("model") if isinstance(content, dict) else None
-        ours = isinstance(model, dict) and model.get("type") in ("WordPiece", "Unigram")
-        return parse_pieces(content) if ours else _parse(content)
+        return parse_tokenizer(content)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: {error}") from error
     except KeyError as error:
         raise ValueError(f"{path}: {error.args[0]!r} is missing") from error
+
+
+def parse_tokenizer(content: Any) -> BPETokenizer | PieceTokenizer:
+    """The tokenizer that the content of a `tokenizer.json` describes; raises ValueError, KeyError and their like."""
+    model = content.get("model") if isinstance(content, dict) else None
+    pieces = isinstance(model, dict) and model.get("type") in ("WordPiece", "Unigram")
+    return parse_pieces(content) if pieces else _parse(content)
 
 
 def _parse(content: Any) -> BPETokenizer:
