@@ -20,7 +20,7 @@ class Call:
 
 
 @dataclass
-class Kept:
+class KeptMemory:
     """A piece of memory that the backward pass needs; `storage` is held so that no other gets its number.
 
     block: in which it was first kept. learned: bytes of weights used by then: those of the rest have gradients when
@@ -44,8 +44,8 @@ class Ledger:
     size: int
     autocast: bool = False  # products in bfloat16, all else in float32
     entries: list[Call] = field(default_factory=list)
-    kept: dict[int, "Kept"] = field(default_factory=dict)  # storage -> what is known of it, in order
-    inputs: dict[int, "Kept"] = field(default_factory=dict)  # the same of what blocks are given
+    kept: dict[int, "KeptMemory"] = field(default_factory=dict)  # storage -> what is known of it, in order
+    inputs: dict[int, "KeptMemory"] = field(default_factory=dict)  # the same of what blocks are given
     block: int | None = None  # at work
     learned: int = 0  # bytes of the weights that products have used so far
     turns: int = 1  # how many parts of what is kept now have their gradients one after another, as experts do
@@ -60,7 +60,7 @@ class Ledger:
         key, block = storage._cdata, self.block if block is None else block
         if key not in self.kept:
             size, own = storage.nbytes(), storage.nbytes() if x.is_floating_point() else 0
-            self.kept[key] = Kept(storage, size, block, self.learned, own // self.turns, beside // self.turns)
+            self.kept[key] = KeptMemory(storage, size, block, self.learned, own // self.turns, beside // self.turns)
 
     def keep_bytes(self, count: int, block: int | None = None, *, beside: int = 0) -> None:
         """The backward pass needs so many bytes that no other part reads."""
@@ -75,7 +75,7 @@ class Ledger:
         return first
 
 
-def most_held(kept: Sequence[Kept], ledger: Ledger) -> int:
+def most_held(kept: Sequence[KeptMemory], ledger: Ledger) -> int:
     """The most that a backward pass holds: max over i of Σ_(j ≤ i) s_j + g_i + g_(i+1) + b_i + x_i + those of weights.
 
     It goes from the last to the first; at i all behind it is freed, and there are the gradients g of i, of what i was

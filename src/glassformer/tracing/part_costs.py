@@ -38,7 +38,7 @@ from glassformer.parts import (
     relu,
 )
 from glassformer.parts.experts import GroupedRouter, TopKRouter
-from glassformer.tracing.ledger import Kept, Ledger
+from glassformer.tracing.ledger import KeptMemory, Ledger
 
 SMALL_WEIGHTS = 512 * 1024  # ops/attend.py: up to this many bytes of one head's weights `auto` forms them on a CPU
 
@@ -345,7 +345,7 @@ def counting(model: nn.Module, ledger: Ledger, blocks: list[nn.Module]) -> Itera
             for x in (*given, *named.values()):
                 if isinstance(x, Tensor):
                     storage = x.untyped_storage()
-                    ledger.inputs.setdefault(storage._cdata, Kept(storage, storage.nbytes(), i, ledger.learned))
+                    ledger.inputs.setdefault(storage._cdata, KeptMemory(storage, storage.nbytes(), i, ledger.learned))
             ledger.block = i
 
         def leave(_: Any, given: Any, y: Any) -> None:
