@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from glassformer.ops.attend_apart import apart
 from glassformer.ops.attend_inputs import prepared
+from glassformer.ops.dropout import kept
 from glassformer.ops.linear_onednn import traced
 from glassformer.ops.machine import products_by_onednn
 from glassformer.ops.mask import Mask
@@ -137,13 +138,13 @@ def quick_products(q: Tensor) -> AbstractContextManager[Any]:
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs: the weights, and which of them dropout kept (1 / (1 − dropout) there, else 0)."""
+    """What the backward pass needs: the weights, and by what dropout multiplied them."""
 
     q: Tensor
     k: Tensor
     v: Tensor
     weights: Tensor
-    kept: Tensor | None
+    chosen: Tensor | None
 
 
 def forward_pass(
@@ -152,21 +153,21 @@ def forward_pass(
     """The equation, of rows and heads as one."""
     with quick_products(q):
         weights = _weights(q, k, () if added is None else (added,), sizes, scale)
-        kept = torch.empty_like(weights).bernoulli_(1 - dropout).div_(1 - dropout) if dropout else None
-        out = torch.bmm(weights if kept is None else weights * kept, v)
-    return out, Kept(q, k, v, weights, kept)
+        chosen = kept(weights, dropout) if dropout else None
+        out = torch.bmm(weights if chosen is None else weights * chosen, v)
+    return out, Kept(q, k, v, weights, chosen)
 
 
 def backward_pass(
     d_out: Tensor, saved: Kept, scale: float, into: Sequence[Tensor | None] = (None, None, None)
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of q, k and v, written where one says, and of the scores."""
-    q, k, v, weights, kept = saved
+    q, k, v, weights, chosen = saved
     with quick_products(q):
-        dv = torch.bmm((weights if kept is None else weights * kept).mT, d_out, out=into[2])
+        dv = torch.bmm((weights if chosen is None else weights * chosen).mT, d_out, out=into[2])
         d_weights = torch.bmm(d_out, v.mT)
-        if kept is not None:
-            d_weights.mul_(kept)
+        if chosen is not None:
+            d_weights.mul_(chosen)
         # What softmax's own backward pass calls; here it writes over its input.
         d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype, grad_input=d_weights)  # pyright: ignore
         dq, dk = _scaled_product(d_scores, k, scale, into[0]), _scaled_product(d_scores.mT, q, scale, into[1])
