@@ -99,7 +99,10 @@ def test_two_saves_in_one_folder_are_refused(tmp_path):
 
 def test_pickles_are_not_opened_and_the_way_out_is_said(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin, a pickle, .*save_pretrained"):
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin, a pickle, .*AutoModel.*save_pretrained"):
+        TensorFolder(tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": ["BertForMaskedLM"]}')  # whose head AutoModel leaves out
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin, a pickle, .*: BertForMaskedLM\.from_pretrained"):
         TensorFolder(tmp_path)
 
 

@@ -228,10 +228,32 @@ def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"architectures='ToyLMHead'; expected a list"):
         Toy.from_pretrained(folder)
     change_config(folder, model_type="bert", architectures=["ToyLMHead"])
-    with pytest.raises(ValueError, match="holds a 'bert' model; Toy opens 'toy'"):
+    with pytest.raises(ValueError, match="holds a 'bert' model; Toy opens toy"):
         Toy.from_pretrained(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+        Toy.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("placement", "error", "message"),
+    [
+        ({"dtype": "bfloat16"}, TypeError, "dtype is 'bfloat16', a str; expected one such as torch.bfloat16"),
+        ({"dtype": torch.int8}, ValueError, "dtype is torch.int8; expected a float of 16, 32 or 64 bits"),
+        ({"device": "gpu"}, ValueError, "device is 'gpu'; expected a name such as 'cpu'"),
+        ({"device": "meta"}, ValueError, "device is 'meta', where no weights can lie"),
+    ],
+)
+def test_what_weights_cannot_be_or_where_is_refused_by_its_name(placement, error, message, tmp_path):
+    folder = their_folder(tmp_path / "m")
+    with pytest.raises(error, match=message):
+        Toy.from_pretrained(folder, **placement)
+
+
+def test_what_a_config_says_that_no_model_can_be_names_the_folder(tmp_path):
+    folder = their_folder(tmp_path / "m")
+    change_config(folder, rope=5)
+    with pytest.raises(ValueError, match=r"m: config\.json has \{'rope': 5\}, which is not of the form expected"):
         Toy.from_pretrained(folder)
 
 
@@ -243,14 +265,14 @@ def test_the_class_is_picked_by_architecture_then_by_family(tmp_path):
     folder = their_folder(tmp_path / "m")
     assert type(load_folder(folder, {"ToyBase": Other, "ToyLMHead": Toy})) is Toy
     assert load_folder(folder, {"ToyLMHead": Toy}, dtype=torch.float64).embed.weight.dtype == torch.float64
-    with pytest.raises(ValueError, match="holds a ToyLMHead; these are opened: ToyBase"):
+    with pytest.raises(ValueError, match="holds a ToyLMHead; of this family these are opened: ToyBase"):
         load_folder(folder, {"ToyBase": Other})
     change_config(folder, architectures=None)
     assert type(load_folder(folder, {"ToyLMHead": Toy})) is Toy
     with pytest.raises(ValueError, match="names no architectures; use from_pretrained of one of Other, Toy"):
         load_folder(folder, {"ToyBase": Other, "ToyLMHead": Toy})
     change_config(folder, model_type="bert")
-    with pytest.raises(ValueError, match="holds a 'bert' model; Toy opens 'toy'"):
+    with pytest.raises(ValueError, match="holds a 'bert' model; Toy opens toy"):
         load_folder(folder, {"ToyLMHead": Toy})
 
 

@@ -133,6 +133,12 @@ def test_a_new_head_on_a_trained_encoder_learns_other_classes_with_the_same_weig
         BERTForMaskedLM.on(create_model("roberta", **TINY))
 
 
+def test_a_folder_without_the_head_says_how_to_put_a_new_one_on(tmp_path: Path) -> None:
+    create_model("bert", **TINY).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"'BertModel'.*BERTForSequenceClassification\.on\(\.\.\.\) puts a new head"):
+        BERTForSequenceClassification.from_pretrained(tmp_path)
+
+
 @pytest.mark.parametrize("kind", [BERTForMaskedLM, BERTForNextSentencePrediction])
 def test_what_was_trained_on_both_tasks_opens_as_either(kind: Any, tmp_path: Path) -> None:
     both = redraw(BERTForPreTraining(BERTConfig(**TINY))).eval()

@@ -104,10 +104,12 @@ def no_weights(folder: Path) -> ValueError:
     """What to say of a folder without safetensors."""
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
+        said = read_json(folder / CONFIG).get("architectures") if (folder / CONFIG).is_file() else None
+        theirs = said[0] if isinstance(said, list) and said else "AutoModel"  # which would leave the head out
         return ValueError(
             f"{folder} has its weights in {pickles[0]}, a pickle, which may run a program when it is opened, so it is "
             f"not opened; if you trust it, convert it once with transformers: "
-            f"AutoModel.from_pretrained({str(folder)!r}).save_pretrained(NEW_FOLDER)"
+            f"{theirs}.from_pretrained({str(folder)!r}).save_pretrained(NEW_FOLDER)"
         )
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     return ValueError(f"{folder} has no weights: neither {SINGLE} nor {INDEX} (it holds {there})")

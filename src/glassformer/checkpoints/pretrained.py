@@ -57,8 +57,9 @@ class Pretrained(ABC):
             OSError: there is no such folder or model. ValueError: the folder is not one of this model, its config asks
             for what is not implemented, or its weights are missing, damaged, or do not fit the config.
         """
+        check_placement(dtype, device)
         folder = resolve(path_or_id)
-        config = cls.config_table.load(read_config(folder, cls))
+        config = read_as(folder, cls)
         weights = TensorFolder(folder)
         config = cls.settled(config, weights)
         with torch.inference_mode(False):  # parameters that can be trained, and whose changes kernels can see
@@ -112,6 +113,32 @@ class Pretrained(ABC):
         return cls.table(config) if callable(cls.table) else cls.table
 
 
+def check_placement(dtype: Any, device: Any) -> None:
+    """Raise TypeError or ValueError for what weights cannot be, or where they cannot be."""
+    if not isinstance(dtype, torch.dtype | None):
+        raise TypeError(f"dtype is {dtype!r}, a {type(dtype).__name__}; expected one such as torch.bfloat16, or None")
+    if dtype is not None and not fits(dtype, torch.float32):
+        raise ValueError(f"dtype is {dtype}; expected a float of 16, 32 or 64 bits, or None for the file's own")
+    try:
+        place = torch.device("cpu" if device is None else device).type
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}; expected a name such as 'cpu', 'cuda' or 'cuda:1'") from error
+    if place == "meta":
+        raise ValueError("device is 'meta', where no weights can lie; a model without them is built by "
+                         "'with torch.device(\"meta\"): create_model(NAME)'")  # fmt: skip
+
+
+def read_as(folder: Path, opener: type[Pretrained]) -> Any:
+    """A folder's config, as the opener has it. ValueError naming the folder for what it cannot have."""
+    attributes, table = read_config(folder, opener), opener.config_table
+    try:
+        return table.load(attributes)
+    except ValueError as error:
+        strange = set(attributes.get("architectures") or ()) - {*table.architectures, *table.within}
+        way = f" ({opener.__name__}.on(...) puts a new head on what is trained)" if hasattr(opener, "on") else ""
+        raise ValueError(f"{folder}: {error}{way if strange else ''}") from error
+
+
 def read_config(folder: Path, *openers: type[Pretrained]) -> dict[str, Any]:
     """A folder's `config.json`. ValueError where it has none, or is of a family that none of the openers opens."""
     if not (folder / CONFIG).is_file():
@@ -124,8 +151,9 @@ def read_config(folder: Path, *openers: type[Pretrained]) -> dict[str, Any]:
         )
     family = attributes.get("model_type")
     if not any(family in opener.config_table.model_types for opener in openers):
-        opens = ", ".join(f"{opener.__name__} opens {opener.config_table.model_type!r}" for opener in openers)
-        raise ValueError(f"{folder} holds a {family!r} model; {opens}")
+        names = ", ".join(sorted({name for opener in openers for name in opener.config_table.model_types}))
+        opens = f"{openers[0].__name__} opens" if len(openers) == 1 else "these are opened:"
+        raise ValueError(f"{folder} holds a {family!r} model; {opens} {names}")
     return attributes
 
 
@@ -136,11 +164,12 @@ def load_folder(
     folder = resolve(path_or_id)
     classes = list(dict.fromkeys(by_architecture.values()))
     attributes = read_config(folder, *classes)
+    fitting = [cls for cls in classes if attributes["model_type"] in cls.config_table.model_types]
     for architecture in attributes.get("architectures") or ():
         if architecture not in by_architecture:
-            raise ValueError(f"{folder} holds a {architecture}; these are opened: {', '.join(sorted(by_architecture))}")
+            opened = ", ".join(sorted(name for name, cls in by_architecture.items() if cls in fitting))
+            raise ValueError(f"{folder} holds a {architecture}; of this family these are opened: {opened}")
         return by_architecture[architecture].from_pretrained(folder, **options)
-    fitting = [cls for cls in classes if attributes["model_type"] in cls.config_table.model_types]
     if len(fitting) > 1:
         names = ", ".join(cls.__name__ for cls in fitting)
         raise ValueError(f"{folder}/{CONFIG} names no architectures; use from_pretrained of one of {names}")
