@@ -1,19 +1,21 @@
 """Learning from pictures: what is drawn for each, which are kept apart, what the model takes from the data."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from glassformer.image.datasets import Record
 from glassformer.image.files import read_image, write_image
 from glassformer.image.processor import ImageProcessor
 from glassformer.training import Pictures, Recipe, Texts, load_recipe, train
 from glassformer.training.batches import Batch, Counting, Rows
 from glassformer.training.readers import Readers
 from glassformer.training.tasks import LanguageModelling
-from glassformer.training.tasks.pictures import pictures_of, resized
+from glassformer.training.tasks.pictures import Parts, as_records, labelled, pictures_of, resized
 
 TOML = """
 [model]
@@ -183,6 +185,16 @@ def test_pictures_are_read_once_while_there_is_room(recipe_file: Path) -> None:
         for i in range(4):
             assert seen[i].picture.equal(processor.resized(parts.train[i].picture))
     assert len(reads) == 4 + 2 + 2
+
+
+def test_classes_are_numbered_as_the_model_has_them() -> None:
+    picture = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    each = as_records([Record(picture=picture, place=str(label), label=label) for label in (0, 1)])
+    recipe: Any = SimpleNamespace(model=SimpleNamespace(labels=("cat", "dog", "ant"), num_classes=3))
+    found = labelled(recipe, Parts("pets", ("ant", "cat"), each, each, each[:0], "pictures"))
+    assert found.labels == ("cat", "dog", "ant")
+    assert [record.label for record in found.train] == [record.label for record in found.validation] == [2, 0]
+    assert str(found) == "pets: 2 pictures, 2 more to validate on, of 3 classes"
 
 
 def test_a_row_that_went_wrong_is_described() -> None:
