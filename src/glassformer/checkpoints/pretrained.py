@@ -51,7 +51,7 @@ class Pretrained(ABC):
             path_or_id: a folder with `config.json` and safetensors, single or sharded; or a hub id.
             dtype: of the parameters; None keeps the file's (its tensors must then agree).
             device: of the parameters; None is the CPU.
-            allow_nonfinite: take NaN and infinities too.
+            allow_nonfinite: take NaN and infinities too, which are looked for when a file is opened for the first time.
 
         Raises:
             OSError: there is no such folder or model. ValueError: the folder is not one of this model, its config asks
