@@ -75,6 +75,7 @@ def test_files_come_in_the_order_of_their_names_whatever_the_disk_says(tmp_path)
         (b"", "is empty"),
         (b" \n\t " * 20, "is empty"),
         (b"too short", "is too short: 9 characters, and a corpus needs at least 20"),
+        ("text".encode("utf-16") * 9, "is UTF-16 text, by its first two bytes; expected UTF-8"),
         (b"text" * 9 + b"\0" + b"text", "is binary, not text: byte 36 is NUL"),
         (b"text" * 9 + b"\xff text", "is not UTF-8 text: byte 36 is 0xff"),
         ("text ü".encode("latin-1") * 9, "is not UTF-8 text: byte 5 is 0xfc"),

@@ -92,6 +92,8 @@ def read_text(path: Path) -> str:
 
 def decoded(content: bytes, path: Path) -> str:
     """The text that these bytes of `path` are. Raises ValueError as `read_text` does."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{path} is UTF-16 text, by its first two bytes; expected UTF-8: save it so")
     if b"\0" in content:
         raise ValueError(f"{path} is binary, not text: byte {content.index(0)} is NUL")
     try:
