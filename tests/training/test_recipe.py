@@ -9,6 +9,7 @@ from glassformer.models.llama import LlamaConfig
 from glassformer.parts import Llama3Scaling
 from glassformer.training import (
     WSD,
+    AdamWConfig,
     Cosine,
     LionConfig,
     MuonConfig,
@@ -95,6 +96,8 @@ def test_the_optimizers_name_chooses_its_settings(tiny: Tiny) -> None:
         ({"model.name": "gtp2"}, ValueError, "did you mean 'gpt2'?"),
         ({"training.steps": "many"}, TypeError, "--training.steps: [training] steps is 'many'; expected an integer"),
         ({"training.steps": "2.5"}, TypeError, "expected an integer"),
+        ({"training.seed": "-1"}, ValueError, "[training] seed=-1 must not be negative"),
+        ({"training.linear": "int8"}, ValueError, "[training] linear is 'int8', a kernel for inference"),
         ({"training.compile": "yes"}, TypeError, "expected true or false"),
         ({"optimizer.betas": "0.9"}, TypeError, "expected 2 values"),
         ({"training.steps": "none"}, TypeError, "expected an integer"),
@@ -182,3 +185,22 @@ def test_command_line_settings_are_read_in_both_spellings() -> None:
 def test_malformed_command_line_settings_are_named(arguments: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_overrides(arguments)
+
+
+def test_a_section_that_picks_nothing_is_of_the_default_kind(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text('[model]\nname = "gpt2"\ndim = 16\nnum_heads = 2\nnum_layers = 1\nmax_positions = 256\n')
+    recipe = load_recipe(path, {"optimizer.learning_rate": "0.5", "schedule.warmup_steps": "7"})
+    assert recipe.optimizer == AdamWConfig(learning_rate=0.5)
+    assert recipe.schedule == Cosine(warmup_steps=7)
+    with pytest.raises(ValueError, match=r"--optimizer\.momentum: \[optimizer\] has no key 'momentum'"):
+        load_recipe(path, {"optimizer.momentum": "0.5"})
+
+
+def test_a_recipe_file_may_begin_with_a_mark_and_must_be_utf_8(recipe_file: Path) -> None:
+    content = recipe_file.read_bytes()
+    recipe_file.write_bytes(b"\xef\xbb\xbf" + content)
+    assert load_recipe(recipe_file).training.steps == 12
+    recipe_file.write_bytes(content + b"# Gr\xfc\xdfe")
+    with pytest.raises(ValueError, match=r"tiny\.toml is not UTF-8 text: byte \d+ is 0xfc"):
+        load_recipe(recipe_file)

@@ -178,7 +178,7 @@ def test_a_text_that_changed_in_between_is_refused(tiny: Tiny, recipe_file: Path
     train(tiny(), run_folder=tmp_path / "run", on_event=StopAfter(4))
     corpus = recipe_file.with_name("corpus.txt")
     corpus.write_text(corpus.read_text()[::-1])
-    with pytest.raises(ValueError, match="sha256"):
+    with pytest.raises(ValueError, match=r"sha256=.*; the data has changed since then"):
         train(tiny(), run_folder=tmp_path / "run", resume=True)
 
 
@@ -258,6 +258,13 @@ def test_a_damaged_best_file_is_named_not_loaded(tiny: Tiny, tmp_path: Path) -> 
     content[-1] ^= 1
     best.write_bytes(content)
     with pytest.raises(ValueError, match=r"best/model\.safetensors: tensor .* is damaged"):
+        load_run(run.folder)
+
+
+def test_a_damaged_result_is_named(tiny: Tiny, tmp_path: Path) -> None:
+    run = train(tiny(training__steps=3), run_folder=tmp_path / "run")
+    (run.folder / "result.json").write_text("{")
+    with pytest.raises(ValueError, match=r"result\.json is not valid JSON"):
         load_run(run.folder)
 
 

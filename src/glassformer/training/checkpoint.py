@@ -94,7 +94,7 @@ class Checkpoints:
         except (ValueError, OSError) as error:
             for earlier in reversed(steps[: steps.index(step)]):
                 if self.is_whole(earlier):
-                    offer = f"the one of step {earlier} before it is whole: resume from step {earlier}"
+                    offer = f"the one before it is whole: resume from step {earlier} (--resume-step {earlier})"
                     break
             else:
                 offer = "no whole one is left before it"

@@ -33,6 +33,8 @@ def is_run(folder: str | Path) -> bool:
 
 def check_folder(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
     """Raise where a run may not be resumed, or begun, in this folder. Nothing is changed."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"the run folder {folder} is a file; expected a folder, or a name that is free")
     if resume and overwrite:
         raise ValueError("resume and overwrite exclude each other: go on with the run, or start it anew")
     if resume and not is_run(folder):

@@ -65,15 +65,20 @@ def read_metrics(run_folder: str | Path) -> list[dict[str, Any]]:
     return records
 
 
+def summary_writer() -> type:
+    """TensorBoard's. Raises ImportError where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError("tensorboard = true needs the package: pip install 'glassformer[tensorboard]'") from error
+    return SummaryWriter
+
+
 class TensorBoard:
     """The same numbers for TensorBoard, in the run's folder `tensorboard/`."""
 
     def __init__(self, run_folder: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ImportError("tensorboard = true needs the package: pip install 'glassformer[tensorboard]'") from error
-        self.writer = SummaryWriter(str(run_folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self.writer = summary_writer()(str(run_folder / "tensorboard"), purge_step=step + 1 if step else None)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Progressed | Evaluated):

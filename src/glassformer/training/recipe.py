@@ -17,7 +17,8 @@ from glassformer.foundation.suggest import did_you_mean
 from glassformer.models.catalog import MODELS
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
-from glassformer.ops.linear import LINEAR
+from glassformer.ops.linear import LINEAR, linear_kernel
+from glassformer.ops.linear_quantized import Inference
 from glassformer.parts import (
     ACTIVATIONS,
     DynamicScaling,
@@ -27,6 +28,7 @@ from glassformer.parts import (
     YarnScaling,
     use_kernels,
 )
+from glassformer.text.corpus import read_text
 from glassformer.training.blocks import zero_residuals
 from glassformer.training.data import DATA, Data, Pictures, Texts
 from glassformer.training.init import Init
@@ -215,8 +217,8 @@ def find(name_or_path: str | Path) -> tuple[str, str, str]:
     path = Path(name).expanduser()
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
-            raise FileNotFoundError(f"there is no recipe {name!r}")
-        return str(path), path.read_text(encoding="utf-8"), path.stem
+            raise FileNotFoundError(f"there is no recipe {name!r}: no such file")
+        return str(path), read_text(path), path.stem
     if name not in recipe_names():
         raise FileNotFoundError(f"there is no recipe {name!r}{did_you_mean(name, recipe_names())}")
     return f"recipe {name}", (files("glassformer") / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), name
@@ -267,6 +269,8 @@ def check(recipe: Recipe) -> None:
         value = getattr(training, key)
         if value is not None and value not in table:
             raise ValueError(f"[training] {key} is {value!r}{did_you_mean(value, table)}")
+    if training.linear is not None and isinstance(linear_kernel(training.linear), Inference):
+        raise ValueError(f"[training] linear is {training.linear!r}, a kernel for inference, which has no gradient")
     try:
         recipe.schedule.check(training.steps)
     except ValueError as error:
@@ -287,7 +291,10 @@ def check_positive(name: str, section: Any) -> None:
         if setting.name.endswith("dropout"):
             if not 0 <= value < 1:
                 raise ValueError(f"[{name}] {setting.name}={value} must lie between 0 and 1, 1 excluded")
-        elif not (value >= 0 if setting.name.endswith(MAY_BE_ZERO) or setting.default == 0 else value > 0):
+        elif setting.name.endswith(MAY_BE_ZERO) or setting.default == 0:
+            if not value >= 0:
+                raise ValueError(f"[{name}] {setting.name}={value} must not be negative")
+        elif not value > 0:
             raise ValueError(f"[{name}] {setting.name}={value} must be positive")
 
 

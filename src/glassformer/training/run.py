@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from glassformer.checkpoints.files import TensorFile
+from glassformer.checkpoints.folders import read_json
 from glassformer.foundation.atomic import atomic_file
 from glassformer.image.files import write_image
 from glassformer.image.processor import ImageProcessor
@@ -32,7 +33,7 @@ from glassformer.training.experts import ExpertLoad
 from glassformer.training.folder import MODEL_FOLDER, RECIPE, RESULT, begin_folder, check_folder, is_run, locked
 from glassformer.training.init import freeze, rates, take_weights
 from glassformer.training.loop import Job, Progress, fit, measure, validate
-from glassformer.training.metrics import MetricsFile, TensorBoard, read_metrics
+from glassformer.training.metrics import MetricsFile, TensorBoard, read_metrics, summary_writer
 from glassformer.training.optimizers import ModelOptimizer
 from glassformer.training.readers import Readers
 from glassformer.training.recipe import PRECISIONS, Recipe, load_recipe
@@ -140,7 +141,9 @@ class Trainer:
         self.recipe, self.folder, self.tell = recipe, folder, tell
         self.checkpoints = Checkpoints(folder, recipe.training.keep)
         self.checkpoints.sweep()
-        self.device = device_of(recipe)
+        self.device = device_named(recipe.training.device)
+        if recipe.training.tensorboard:
+            summary_writer()
         trained = None if readers is not None or recipe.init.source is None else recipe.init.load()
         if trained is not None:
             readers = Readers.load(recipe.init.folder(), recipe.task.reads)
@@ -252,14 +255,19 @@ class Trainer:
         return machine().peak_gflops(PRECISIONS[self.recipe.training.precision] or torch.float32) * 1e9
 
 
-def device_of(recipe: Recipe) -> torch.device:
-    """`auto` is the GPU where there is one."""
-    name = recipe.training.device
+def device_named(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises ValueError for a device that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"[training] device is {name!r}, but torch sees no such device here; use 'cpu' or 'auto'")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"there is no device {name!r}; expected auto, cpu, or cuda") from error
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each kind of device says it another way
+        raise ValueError(f"the device is {name!r}, but torch sees no such device here; use cpu or auto") from error
+    return device
 
 
 def taken_up(state: Mapping[str, Any]) -> Progress:
@@ -300,6 +308,6 @@ def load_run(folder: str | Path) -> Run:
     with torch.device("meta"):
         model = recipe.build_model(**recipe.task.model_settings(recipe, readers))
     put_weights(model, weights, source)
-    result = json.loads((folder / RESULT).read_text()) if (folder / RESULT).is_file() else None
+    result = read_json(folder / RESULT) if (folder / RESULT).is_file() else None
     return Run(folder=folder, recipe=recipe, model=model.eval(), readers=readers, step=step, result=result,
                validation_loss=loss, metrics=read_metrics(folder))  # fmt: skip

@@ -52,15 +52,16 @@ def read(kind: type[T], table: object, place: Location, choices: Choices) -> T:
     if not isinstance(table, Mapping):
         raise TypeError(f"{place.of(table)} is {table!r}; expected a table of settings")
     hints = typing.get_type_hints(kind)
-    names = {key_of(field): field.name for field in fields(kind) if field.init}  # pyright: ignore[reportArgumentType]
+    known = {key_of(field): field for field in fields(kind) if field.init}  # pyright: ignore[reportArgumentType]
     values: dict[str, Any] = {}
     for key, value in table.items():
         here = (place / key).of(value)
-        if key not in names:
+        if key not in known:
             section = ".".join(place.path)
             raise ValueError(f"{here.source}: {f'[{section}]' if section else 'a recipe'} has no key {key!r}"
-                             f"{did_you_mean(key, names)}")  # fmt: skip
-        values[names[key]] = read_value(hints[names[key]], value, here, choices)
+                             f"{did_you_mean(key, known)}")  # fmt: skip
+        wanted = hints[known[key].name]
+        values[known[key].name] = read_value(wanted, named(known[key], wanted, value, choices), here, choices)
     try:
         return kind(**values)
     except TypeError as error:
@@ -70,6 +71,14 @@ def read(kind: type[T], table: object, place: Location, choices: Choices) -> T:
         raise ValueError(f"{place} lacks {', '.join(missing)}") from error
     except ValueError as error:
         raise ValueError(f"{place.source}: [{'.'.join(place.path)}] {error}") from error
+
+
+def named(field: Any, kind: Any, value: object, choices: Choices) -> object:
+    """A table that picks nothing is of the kind that the field has where nothing at all is said."""
+    if kind not in choices or not isinstance(value, Mapping) or "name" in value:
+        return value
+    names = [name for name, made in choices[kind].items() if made is field.default_factory]
+    return {"name": names[0], **value} if names else value
 
 
 def key_of(field: Any) -> str:
@@ -118,7 +127,9 @@ def read_choice(kind: Any, value: object, place: Location, choices: Choices) -> 
     name = table.pop("name", None)
     here = (place / "name").of(name)
     if name is None:
-        raise ValueError(f"{place} has no name; choose from {', '.join(sorted(options))}")
+        raise ValueError(
+            f"{place.source}: [{'.'.join(place.path)}] has no name; choose from {', '.join(sorted(options))}"
+        )
     if name not in options:
         raise ValueError(f"{here} is {name!r}{did_you_mean(str(name), options)}")
     return read(options[name], table, place, choices)
