@@ -338,6 +338,11 @@ def test_bench_passes_its_arguments_on_in_a_checkout_and_says_where_to_find_one_
         (["generate", "--model", "RUN", "--prompt", "é"], "'é'"),
         (["generate", "--model", "RUN", "--prompt", ""], "the prompt is empty"),
         (["generate", "--model", "RUN", "--samples", "0"], "--samples is 0"),
+        (["generate", "--model", "RUN", "--num-beams", "0"], "--num-beams is 0; expected 1 or more"),
+        (["generate", "--model", "RUN", "--num-beams", "3", "--temperature", "0.5"], "--temperature 0.5 has no effect"),
+        (["generate", "--model", "RUN", "--device", "mps"], "the device is 'mps', but torch sees no such device"),
+        (["train", "demo", "--training.device", "tpu0"], "there is no device 'tpu0'"),
+        (["train", "demo", "--run-folder", "TEXT"], "is a file; expected a folder"),
         (["generate", "--model", "RUN", "--temperature", "0", "--top-k", "3"], "--top-k 3 has no effect"),
         (["generate", "--model", "RUN", "--temperature", "0", "--samples", "3"], "the same text each time"),
         (["generate", "--model", "RUN", "--num-beams", "3", "--seed", "3"], "beam search does not sample"),
@@ -391,6 +396,21 @@ def foreseen() -> int:
     raise KeyError("there is no 'such thing'")
 
 
+def locked_folder() -> int:
+    raise BlockingIOError(11, "another process is training in runs/x")
+
+
+class Without:
+    """An import finder of a machine that lacks a package."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name.split(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=self.package)
+
+
 def full_disk() -> int:
     raise OSError(28, "No space left on device", "runs/x/model.safetensors")
 
@@ -414,6 +434,20 @@ def test_a_meant_error_and_one_of_the_system_are_one_sentence(
     monkeypatch.setattr(cli, "_run", lambda arguments: full_disk())
     assert main([]) == 2
     assert capsys.readouterr().err == "error: runs/x/model.safetensors: No space left on device\n"
+    monkeypatch.setattr(cli, "_run", lambda arguments: locked_folder())
+    assert main([]) == 2
+    assert capsys.readouterr().err == "error: another process is training in runs/x\n"
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    for name in [name for name in sys.modules if name.split(".")[0] == "PIL"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Without("PIL"), *sys.meta_path])
+    assert main(["predict", "--model", str(model_folder), str(tmp_path / "a.png")]) == 2
+    assert capsys.readouterr().err == "error: this needs pillow: pip install 'glassformer[vision]'\n"
 
 
 # The process

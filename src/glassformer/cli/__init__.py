@@ -28,6 +28,16 @@ COMMANDS = {
 }
 """The commands, in the order of `--help`; `eval`'s options are `glassformer.cli.eval.Eval`, which `run` takes."""
 
+OPTIONAL = {
+    "PIL": ("pillow", "vision"),
+    "scipy": ("scipy", "vision"),
+    "sklearn": ("scikit-learn", "vision"),
+    "faster_coco_eval": ("faster-coco-eval", "metrics"),
+    "transformers": ("transformers", "course"),
+    "jinja2": ("jinja2", "hub"),
+}
+"""Modules that the core does without: the package of each, and the extra that brings it."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for a mistake of the user's, 130 when interrupted."""
@@ -90,7 +100,7 @@ def is_meant(error: Exception) -> bool:
     The system's refusals are (no such file, no room on the disk), and what our code says by a `raise`. A ValueError out
     of torch, or a KeyError of a lookup, was not foreseen: it keeps its traceback.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or lacks(error):
         return True
     if not isinstance(error, ValueError | TypeError | LookupError | ImportError | ArithmeticError | RuntimeError):
         return False
@@ -103,9 +113,16 @@ def is_meant(error: Exception) -> bool:
     return raised_by == "RAISE_VARARGS" and trace.tb_frame.f_globals.get("__name__", "").startswith("glassformer.")
 
 
+def lacks(error: Exception) -> tuple[str, str] | None:
+    """The package and the extra it comes with, where that is all that an import failed for."""
+    return OPTIONAL.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+
+
 def sentence(error: Exception) -> str:
     """What the error says, on one line."""
+    if needed := lacks(error):
+        return "this needs {}: pip install 'glassformer[{}]'".format(*needed)
     said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        said = f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:  # else "[Errno 11] ..."
+        said = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return " ".join(said.split()) or type(error).__name__

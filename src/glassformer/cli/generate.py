@@ -25,8 +25,8 @@ class Generate:
     """how the model shall behave, said before --chat"""
     max_new_tokens: int = 300
     """how many tokens to write at most"""
-    temperature: float = 0.8
-    """below 1 safer, above 1 wilder; 0 always takes the most probable token"""
+    temperature: float | None = None
+    """below 1 safer, above 1 wilder; 0 always takes the most probable token; 0.8 if not given"""
     top_k: int | None = None
     """choose among the so many most probable tokens only"""
     top_p: float | None = None
@@ -58,8 +58,9 @@ def run(options: Generate, _: list[str]) -> None:
     from glassformer.models.language_model import LanguageModel
     from glassformer.ops.threads import patient_threads
 
-    if options.samples < 1:
-        raise ValueError(f"--samples is {options.samples}; expected 1 or more")
+    for name in ("samples", "num_beams"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}; expected 1 or more")
     if options.chat is not None and options.prompt is not None:
         raise ValueError("--prompt and --chat are given; a text is continued, or a conversation, not both")
     if options.system is not None and options.chat is None:
@@ -114,11 +115,12 @@ def pieces(opened: "Opened", tokenizer: "Tokenizer", prompt: list[int], options:
     """One continuation, streamed."""
     from glassformer.generation import stream_text
 
-    sampling = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p,
+    temperature = 0.8 if options.temperature is None else options.temperature
+    sampling = {"temperature": temperature, "top_k": options.top_k, "top_p": options.top_p,
                 "min_p": options.min_p, "do_sample": True}  # fmt: skip
     if options.seed is not None:
         sampling["seed"] = options.seed + sample
-    if options.temperature == 0:
+    if temperature == 0:
         refuse(options, "top_k", "top_p", "min_p", "seed", reason="--temperature 0 takes the most probable token")
         if options.samples > 1:
             raise ValueError(f"--samples {options.samples} with --temperature 0 gives the same text each time")
@@ -135,7 +137,7 @@ def searched(opened: "Opened", tokenizer: "Tokenizer", ids: list[int], options: 
     from glassformer.generation import generate
     from glassformer.models.language_model import LanguageModel
 
-    refuse(options, "top_k", "top_p", "min_p", "seed", reason="beam search does not sample")
+    refuse(options, "temperature", "top_k", "top_p", "min_p", "seed", reason="beam search does not sample")
     if options.stop or options.samples > 1:
         raise ValueError(f"--num-beams {options.num_beams} goes with neither --stop nor --samples")
     end = tokenizer.end_of_text

@@ -14,6 +14,7 @@ from glassformer.models.catalog import from_pretrained
 from glassformer.parts import use_kernels
 from glassformer.text import Tokenizer, load_tokenizer
 from glassformer.training import Run, is_run, load_run
+from glassformer.training.run import device_named
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -67,16 +68,3 @@ def named_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise ValueError(f"there is no dtype {name!r}{did_you_mean(name, DTYPES)}")
     return DTYPES[name]
-
-
-def device_named(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises ValueError for a device that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}; expected auto, cpu, or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"the device is {name!r}, but torch sees no such device here; use cpu or auto")
-    return device
