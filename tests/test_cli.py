@@ -500,6 +500,13 @@ def test_a_reader_that_leaves_is_no_error(run_folder: Path) -> None:
     process.stderr.close()
 
 
+def test_a_terminal_that_lacks_a_character_shows_the_rest() -> None:
+    script = "import sys; from glassformer import cli; cli._run = lambda _: print('gr\\xfc\\xdfe'); cli.main([])"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "gr??e\n"
+
+
 def test_a_classifier_is_not_asked_to_write(tmp_path: Path, capsys) -> None:
     create_model(
         "bert", head="sequence_classification", vocab_size=30, dim=8, num_layers=1, num_heads=2, hidden_dim=8

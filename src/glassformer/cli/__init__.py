@@ -4,6 +4,7 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 """
 
 import dis
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ OPTIONAL = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for a mistake of the user's, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows ?, and the rest
     try:
         return _run(arguments)
     except KeyboardInterrupt:
