@@ -29,7 +29,9 @@ class Resumable(ABC):
             raise ValueError(f"this is not the state of a {name}: it has {sorted(map(str, state))}")
         for key, value in identity.items():
             if state[key] != value:
-                raise ValueError(f"the state was taken with {key}={state[key]!r}, but this loader has {key}={value!r}")
+                changed = "; the data has changed since then" if key in ("count", "sha256") else ""
+                raise ValueError(f"the state was taken with {key}={state[key]!r}, but this loader has {key}={value!r}"
+                                 f"{changed}")  # fmt: skip
         if not isinstance(state["step"], int) or state["step"] < 0:
             raise ValueError(f"the state says step={state['step']!r}: expected an integer from 0 on")
         self.step = state["step"]
