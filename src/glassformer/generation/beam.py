@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from glassformer.generation.capture import one_step
 from glassformer.generation.choose import check_finite
 from glassformer.generation.options import GenerationOptions
 
@@ -40,10 +41,11 @@ def beam_search(
     identity = torch.arange(b * n, device=prompts.device)
     longest_is_best = options.early_stopping == "never" and options.length_penalty > 0
     cache, fed = model.new_cache(b * n, total), 0
+    advance = one_step(model, cache)
     for length in range(t, total):
         ids = open_ids.flatten(0, 1)[:, :length]
         mask = None if present is None else present[:, :length]
-        logits = model.head(model.hidden(ids[:, fed:], mask, cache=cache)[:, -1]).float()
+        logits = advance(ids[:, fed:], mask).float()
         check_finite(logits)
         fed, log_p = length, logits.log_softmax(-1)
         for processor in processors:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.generation.beam import beam_search
+from glassformer.generation.capture import one_step
 from glassformer.generation.choose import draw, most_probable, uniforms
 from glassformer.generation.options import GenerationOptions, make_options
 from glassformer.generation.prompt import Prompts, batch_prompts
@@ -18,8 +19,10 @@ from glassformer.generation.prompt import Prompts, batch_prompts
 class Cache(Protocol):
     """What generation asks of a cache of keys and values."""
 
-    @property
-    def length(self) -> int: ...
+    capacity: int
+    length: int
+
+    def advance(self, t: int) -> None: ...
     def truncate(self, length: int) -> None: ...
     def reorder(self, rows: Tensor) -> None: ...
 
@@ -205,6 +208,7 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
     with evaluating(model):
         with torch.inference_mode():
             cache = model.new_cache(rows, min(total, limit))
+        advance = one_step(model, cache)
         while run.length < total:
             length = run.length
             with torch.inference_mode():  # not around the yield: it would hold for the caller too
@@ -212,7 +216,7 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
                     first = fed = length - max(1, limit // 2)
                     cache.truncate(0)
                 mask = None if run.present is None else run.present[:, first:length]
-                logits = model.head(model.hidden(ids[:, fed:length], mask, cache=cache)[:, -1])
+                logits = advance(ids[:, fed:length], mask)
                 fed = length
                 if processors:
                     logits = logits.float()

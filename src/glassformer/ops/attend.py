@@ -143,7 +143,7 @@ def _is_narrow(mask: Mask, t: int, s: int) -> bool:
     """Whether the last block of queries, and so each, reaches half of the keys at most."""
     if torch.compiler.is_compiling() or t > s or not any(isinstance(term, Window) for term in mask.terms):
         return False  # a compiled graph would have a copy of itself for each block
-    return len(mask.reach(range(s - min(t, BLOCK), s), s)) <= s // 2
+    return 2 * len(mask.reach(range(s - min(t, BLOCK), s), s)) <= s
 
 
 ATTEND: dict[str, AttendKernel] = {

@@ -43,10 +43,9 @@ class SinusoidalPosition(nn.Module):
         self.max_positions, self.dim = max_positions, dim
 
     def forward(self, positions: Int[Tensor, "*rows"], dtype: torch.dtype | None = None) -> Float[Tensor, "*rows d"]:
-        if positions.device.type == "cpu" and not torch.compiler.is_compiling() and positions.numel():
-            last = int(positions.max())
-            if last >= self.max_positions:
-                raise ValueError(f"position {last} is not below max_positions={self.max_positions}")
+        if positions.device.type == "cpu" and not torch.compiler.is_compiling():
+            if bool((positions >= self.max_positions).any()):
+                raise ValueError(f"position {int(positions.max())} is not below max_positions={self.max_positions}")
         angle = _angles(positions, rotary_frequency(self.dim, 10_000.0))
         table = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
         return table.to(torch.get_default_dtype() if dtype is None else dtype)

@@ -1,0 +1,413 @@
+"""A step of decoding, captured and said again: the same calls of PyTorch, without the Python between them.
+
+At one token a step most models are small change for the processor: a GPT-2 of 124 million weights in 4 bits spends a
+quarter of its time between the operators, on modules, shapes and choices that come out the same at every token. So the
+step is watched while it runs three times as it is, at lengths n, n + 1 and n + 2; what it called is written down as a
+program, one line a call, and that program is run from then on. A CUDA graph does the same for a GPU.
+
+    t9, t10, t11, = split(t8, [512, 512, 512], dim=-1)
+    t15 = view(t10, 1, 1, -1, 64)
+    __setitem__(key, (slice(None), slice(None), slice(n, n + 1)), t15)
+    …
+
+A number that was the same three times is a constant, one that grew evenly is a·n + b, and anything else ends the
+attempt. The third time the lengths are `Length`s, which write down every comparison that Python makes of them: where
+one would come out differently, at the edge of a window say, the program ends and another is captured beyond it. Where
+a value is looked at, the program looks too, and gives up the step if it is another one.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+TIMES = 3
+WORTH = 8  # a program that serves fewer steps is not worth its making
+# Calls that say something of a tensor other than its numbers.
+OF_THE_SHAPE = {"__get__", "__len__", "size", "dim", "ndimension", "numel", "nelement", "stride", "element_size",
+                "is_contiguous", "is_floating_point", "is_complex", "is_inference", "storage_offset", "get_device",
+                "is_conj", "is_neg", "is_signed"}  # fmt: skip
+# Calls that give back what they were given where there is nothing to do.
+OFTEN_IDLE = {"to", "contiguous", "dropout", "float"}
+
+
+class Unsteady(Exception):  # noqa: N818 - nothing is wrong
+    """Why a step is not the same at every length; `wait`, where it may be worth another try after so many steps."""
+
+    def __init__(self, why: str, wait: int | None = None) -> None:
+        super().__init__(why)
+        self.wait = wait
+
+
+class CapturedStep:
+    """`step(*inputs)`, which writes to `cache` and gives a tensor; from some call on as a captured program.
+
+    The inputs are tensors or None, those of one new token for each row. The step must be the same whoever looks: see `_steady`. Whatever cannot be
+    captured is called as it is: the choice of experts, say, which depends on values.
+    """
+
+    def __init__(self, step: Callable[..., Tensor], cache: Any) -> None:
+        self.step, self.cache = step, cache
+        self.program: Program | None = None
+        self._captures: list[Capture] = []
+        self._pause, self._next_pause = 1, 4  # steps to the next attempt: the first step packs weights
+
+    def __call__(self, *inputs: Tensor | None) -> Tensor:
+        n = self.cache.length
+        if n == 0 or inputs[0] is None or inputs[0].shape[1] != 1:
+            return self.step(*inputs)
+        if self.program is not None and self.program.start <= n < self.program.end:
+            out = self.program.run(n, *inputs)
+            if out is not None:
+                self.cache.advance(1)
+                return out
+        self.program = None
+        if self._pause > 0:
+            self._pause -= 1
+            return self.step(*inputs)
+        return self._captured(n, inputs)
+
+    def _captured(self, n: int, inputs: Sequence[Tensor | None]) -> Tensor:
+        """The step as it is, watched."""
+        if self._captures and self._captures[-1].n != n - 1:
+            self._captures.clear()  # the cache was truncated
+        capture = Capture(n, self._captures, inputs)
+        try:
+            if capture.watch is not None:
+                self.cache.length = Length(n, 1, capture.watch)
+            with capture:
+                out = self.step(*inputs)
+        finally:
+            self.cache.length = int(self.cache.length)
+        self._captures.append(capture)
+        if len(self._captures) == TIMES:
+            try:
+                self.program = program(self._captures, out, self.cache.capacity)
+            except Unsteady as error:
+                self._pause = error.wait or self._next_pause
+                self._next_pause *= 1 if error.wait else 4
+            self._captures.clear()
+        return out
+
+
+def one_step(model: Any, cache: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """The function (ids (b, t), mask) → the logits (b, v) of the next token, which writes to `cache`."""
+
+    def step(ids: Tensor, mask: Tensor | None) -> Tensor:
+        return model.head(model.hidden(ids, mask, cache=cache)[:, -1])
+
+    return CapturedStep(step, cache) if _steady(model) else step
+
+
+def _steady(model: Any) -> bool:
+    """Whether the calls of a model are all that there is to it: nobody listens, nothing is compiled or cast."""
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or _listened(nn.modules.module, "_global"):
+        return False
+    if torch.overrides._get_current_function_mode_stack() or torch.utils._python_dispatch._len_torch_dispatch_stack():
+        return False
+    return not any(_listened(each, "") or each._compiled_call_impl is not None for each in model.modules())
+
+
+def _listened(place: Any, prefix: str) -> bool:
+    return bool(getattr(place, f"{prefix}_forward_hooks") or getattr(place, f"{prefix}_forward_pre_hooks"))
+
+
+class Length(int):
+    """A number that grows by `slope` at each step; what Python asks of it is written down in `watch`."""
+
+    slope: int
+    watch: "set[Asked]"
+
+    def __new__(cls, value: int, slope: int, watch: "set[Asked]") -> "Length":
+        self = super().__new__(cls, value)
+        self.slope, self.watch = slope, watch
+        return self
+
+    def _moved(self, value: int, slope: int) -> int:
+        return Length(value, slope, self.watch) if slope else value
+
+    def __add__(self, other: Any) -> Any:
+        if not isinstance(other, int):
+            return NotImplemented
+        return self._moved(int(self) + int(other), self.slope + getattr(other, "slope", 0))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> int:
+        return self._moved(-int(self), -self.slope)
+
+    def __sub__(self, other: Any) -> Any:
+        return self + -other if isinstance(other, int) else NotImplemented
+
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other if isinstance(other, int) else NotImplemented
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, Length):
+            return self._asked(operator.mul, other)
+        return self._moved(int(self) * other, self.slope * other) if isinstance(other, int) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def _asked(self, question: Callable[..., Any], *others: Any) -> Any:
+        operands = tuple((int(x), x.slope) if isinstance(x, Length) else (x, 0) for x in (self, *others))
+        answer = question(*(value for value, _ in operands))
+        self.watch.add(Asked(question, operands, answer))
+        return answer
+
+    def __hash__(self) -> int:
+        return int.__hash__(self)
+
+
+class Asked(NamedTuple):
+    """What Python asked of lengths, and the answer."""
+
+    question: Callable[..., Any]
+    operands: tuple[tuple[Any, int], ...]  # value, slope
+    answer: Any
+
+    def holds(self, steps: int) -> bool:
+        """Whether the answer is the same so many steps later."""
+        return (
+            self.question(*(value + slope * steps if slope else value for value, slope in self.operands)) == self.answer
+        )
+
+
+def _asking(question: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+    def method(self: Length, *others: Any) -> Any:
+        if not all(isinstance(other, (int, float)) for other in others):
+            return NotImplemented
+        return self._asked((lambda x, y: question(y, x)) if reflected else question, *others)
+
+    return method
+
+
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(Length, f"__{_name}__", _asking(getattr(operator, f"__{_name}__")))
+for _name in ("floordiv", "mod", "truediv", "pow", "lshift", "rshift", "and", "or", "xor"):
+    setattr(Length, f"__{_name}__", _asking(getattr(operator, f"__{_name}__")))
+    setattr(Length, f"__r{_name}__", _asking(getattr(operator, f"__{_name}__"), reflected=True))
+for _name, _question in (("bool", bool), ("float", float), ("abs", abs)):
+    setattr(Length, f"__{_name}__", _asking(_question))
+
+
+class Call(NamedTuple):
+    function: Callable[..., Any]
+    args: Any
+    kwargs: Any
+    out: Any
+
+
+class Capture(TorchFunctionMode):
+    """While entered, writes down each call of PyTorch, and each number that is read of a shape.
+
+    The third of a row hands out as `Length` what grew from the first to the second.
+    """
+
+    def __init__(self, n: int, before: Sequence["Capture"], inputs: Sequence[Tensor | None]) -> None:
+        super().__init__()
+        self.n, self.inputs = n, inputs
+        self.calls: list[Call] = []
+        self.read: list[Any] = []
+        self.trouble: str | None = None
+        self.watch: set[Asked] | None = set() if len(before) == TIMES - 1 else None
+        self._before = before if self.watch is not None else ()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name == "__bool__" or name == "__setitem__" or any(True for _ in _tensors(out)):
+            self.calls.append(Call(func, args, kwargs, out))
+        elif name == "data_ptr" or not any(True for _ in _tensors([*args, *kwargs.values()])):
+            return out  # whether it is the same memory, which what is no constant never is; or a question of dtypes
+        elif name not in OF_THE_SHAPE:
+            self.trouble = self.trouble or f"{name or func} gives {type(out).__name__}, which may be another next time"
+        elif isinstance(out, (int, tuple)) and not isinstance(out, bool):
+            return self._said(out)
+        return out
+
+    def _said(self, out: Any) -> Any:
+        """A number, or numbers, of a shape."""
+        place = len(self.read)
+        self.read.append(out)
+        earlier = [capture.read[place] for capture in self._before if place < len(capture.read)]
+        if earlier and [_size(each) for each in earlier] == [_size(out)] * (TIMES - 1):
+            return _grown(*earlier, out, self.watch)
+        if self._before:
+            self.trouble = self.trouble or "what is read of shapes differs"
+        return out
+
+
+def _size(numbers: Any) -> int:
+    return len(numbers) if isinstance(numbers, tuple) else -1
+
+
+def _grown(first: Any, second: Any, third: Any, watch: Any) -> Any:
+    """The third of a row of numbers, as a `Length` where it has grown."""
+    if first == second:
+        return third
+    if isinstance(third, tuple):
+        return type(third)([_grown(*each, watch) for each in zip(first, second, third, strict=True)])
+    return Length(third, second - first, watch)
+
+
+def _tensors(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for each in value:
+            yield from _tensors(each)
+
+
+class Program(NamedTuple):
+    """The calls of three captures as one function of n and the inputs, good for lengths from `start` up to `end`.
+
+    `source` is what it says, a line for each call.
+    """
+
+    run: Callable[..., Tensor | None]  # None: the step turned out to be another one
+    start: int
+    end: int
+    source: str
+
+
+def program(captures: Sequence[Capture], out: Tensor, capacity: int) -> Program:
+    """Raises Unsteady where the captures differ otherwise than in lengths, or would within a few steps."""
+    for capture in captures:
+        if capture.trouble:
+            raise Unsteady(capture.trouble)
+    last, end = captures[-1], captures[-1].n + 1
+    while end < capacity and all(asked.holds(end - last.n) for asked in last.watch or ()):
+        end += 1
+    if end - last.n <= WORTH:
+        raise Unsteady(f"it would serve {end - last.n - 1} steps", wait=end - last.n)
+    writer = _Writer(captures)
+    source = writer.source(out)
+    # As defaults of the function the constants are local names, which Python finds fastest.
+    constants = ", ".join(f"{name}={name}" for name in writer.constants)
+    scope: dict[str, Any] = dict(writer.constants)
+    exec(compile(source.replace("*, constants", constants), "<captured step>", "exec"), scope)
+    return Program(scope["step"], last.n, end, source)
+
+
+class _Line(NamedTuple):
+    text: str
+    uses: set[str]
+    gives: list[str]
+
+
+class _Writer:
+    """Writes three captures down as one program: t0, t1, … are what calls give, c0, c1, … what stays the same."""
+
+    def __init__(self, captures: Sequence[Capture]) -> None:
+        self.captures = captures
+        self.constants: dict[str, Any] = {}
+        self._constant_names: dict[int, str] = {}
+        self._names: list[dict[int, str]] = [{} for _ in captures]  # of each capture's tensors, by identity
+        self._used: set[str] = set()
+
+    def source(self, out: Tensor) -> str:
+        if len({len(capture.calls) for capture in self.captures}) > 1:
+            raise Unsteady("the number of calls differs")
+        inputs = [self._given(tensors, f"x{i}") for i, tensors in enumerate(zip(*(c.inputs for c in self.captures)))]
+        lines = [self._line(calls) for calls in zip(*(capture.calls for capture in self.captures), strict=True)]
+        result = self._names[-1][id(out)]
+        text, kept = [], {result}
+        for line in reversed([line for line in lines if line is not None]):
+            done = (line.uses | set(line.gives)) - kept - set(inputs)  # what no later line needs
+            text += [f"    del {', '.join(sorted(done))}"] if done else []
+            text.append(f"    {line.text}")
+            kept |= done
+        return "\n".join(
+            [f"def step(n, {', '.join(inputs)}, *, constants):", *reversed(text), f"    return {result}\n"]
+        )
+
+    def _line(self, calls: Sequence[Call]) -> _Line | None:
+        function, self._used = calls[0].function, set()
+        if any(call.function != function for call in calls):
+            raise Unsteady(f"the calls are {', '.join(_title(call.function) for call in calls)}")
+        name = _title(function)
+        args = [self._spelled(values) for values in _abreast([call.args for call in calls])]
+        for keys in _abreast([list(call.kwargs) for call in calls]):
+            key = self._same(set(keys))
+            args.append(f"{key}={self._spelled([call.kwargs[key] for call in calls])}")
+        text = f"{self._constant(function)}({', '.join(args)})"
+        if name == "__bool__":
+            return _Line(f"if {text} is not {self._spelled([call.out for call in calls])}: return None", self._used, [])
+        if name in OFTEN_IDLE and all(call.out is call.args[0] for call in calls):
+            return None
+        outs = _abreast([list(_tensors(call.out)) for call in calls])
+        gives = [self._given(tensors, f"t{len(self._names[0])}") for tensors in outs]
+        if isinstance(calls[0].out, (tuple, list)) and len(calls[0].out) != len(gives):
+            raise Unsteady(f"{name} gives more than tensors")
+        if gives:
+            several = "," if isinstance(calls[0].out, (tuple, list)) else ""
+            text = f"{', '.join(gives)}{several} = {text}"
+        return _Line(f"{text}  # {name}", self._used, gives)
+
+    def _given(self, tensors: Sequence[Tensor | None], name: str) -> str:
+        """The name of what a call gives, or of an input: a new one, but where it is one that was there before."""
+        known = {names.get(id(tensor)) for names, tensor in zip(self._names, tensors, strict=True)}
+        if known == {None}:
+            for names, tensor in zip(self._names, tensors, strict=True):
+                if tensor is not None:
+                    names[id(tensor)] = name
+            return name
+        return self._same(known)
+
+    def _spelled(self, values: Sequence[Any]) -> str:
+        """What the three values are at any n, in Python."""
+        first = values[0]
+        if isinstance(first, Tensor):
+            name = self._same({names.get(id(value)) for names, value in zip(self._names, values, strict=True)})
+            if name is None:
+                return self._constant(self._same({id(value): value for value in values}.values()))
+            self._used.add(name)
+            return name
+        if isinstance(first, int) and not isinstance(first, bool):
+            return self._number(values)
+        if isinstance(first, (tuple, list)):
+            parts = [self._spelled(each) for each in _abreast(values)]
+            return f"[{', '.join(parts)}]" if isinstance(first, list) else f"({''.join(f'{part}, ' for part in parts)})"
+        if isinstance(first, slice):
+            ends = [self._spelled([getattr(value, end) for value in values]) for end in ("start", "stop", "step")]
+            return f"slice({', '.join(ends)})"
+        if any(type(value) is not type(first) or value != first for value in values):
+            raise Unsteady(f"an argument is {', '.join(map(str, values))}")
+        return repr(first) if isinstance(first, (str, bool, type(None))) else self._constant(first)
+
+    def _number(self, values: Sequence[int]) -> str:
+        first, second, third = (int(value) for value in values)
+        slope = second - first
+        if third - second != slope:
+            raise Unsteady(f"a number is {first}, {second}, {third}")
+        if slope == 0:
+            return str(first)
+        offset = first - slope * self.captures[0].n
+        return ("n" if slope == 1 else f"{slope} * n") + (f" {'+-'[offset < 0]} {abs(offset)}" if offset else "")
+
+    def _constant(self, value: Any) -> str:
+        if id(value) not in self._constant_names:
+            self._constant_names[id(value)] = f"c{len(self.constants)}"
+            self.constants[self._constant_names[id(value)]] = value
+        return self._constant_names[id(value)]
+
+    def _same(self, values: Any) -> Any:
+        values = list(values)
+        if len(values) > 1:
+            raise Unsteady("something is another thing at each step")
+        return values[0]
+
+
+def _abreast(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    if len({len(row) for row in rows}) > 1:
+        raise Unsteady(f"sizes are {', '.join(str(len(row)) for row in rows)}")
+    return list(zip(*rows, strict=True))
+
+
+def _title(function: Any) -> str:
+    return getattr(function, "__name__", str(function))
