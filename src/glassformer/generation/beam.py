@@ -41,7 +41,7 @@ def beam_search(
     identity = torch.arange(b * n, device=prompts.device)
     longest_is_best = options.early_stopping == "never" and options.length_penalty > 0
     cache, fed = model.new_cache(b * n, total), 0
-    advance = one_step(model, cache)
+    advance = one_step(model, cache, capture=options.capture)
     for length in range(t, total):
         ids = open_ids.flatten(0, 1)[:, :length]
         mask = None if present is None else present[:, :length]

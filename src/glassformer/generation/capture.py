@@ -1,19 +1,18 @@
-"""A step of decoding, captured and said again: the same calls of PyTorch, without the Python between them.
+"""A step of decoding, captured and replayed: the same calls of PyTorch, without the Python between them.
 
-At one token a step most models are small change for the processor: a GPT-2 of 124 million weights in 4 bits spends a
-quarter of its time between the operators, on modules, shapes and choices that come out the same at every token. So the
-step is watched while it runs three times as it is, at lengths n, n + 1 and n + 2; what it called is written down as a
-program, one line a call, and that program is run from then on. A CUDA graph does the same for a GPU.
+With one token to compute, much of a step is not arithmetic but modules, shapes and choices that come out the same at
+every token. So the step is watched while it runs as it is, at lengths n, n + 1 and n + 2; what it called is written
+down as a program, a line for each call, and from then on the program is run. A CUDA graph does the same for a GPU.
 
     t9, t10, t11, = split(t8, [512, 512, 512], dim=-1)
     t15 = view(t10, 1, 1, -1, 64)
     __setitem__(key, (slice(None), slice(None), slice(n, n + 1)), t15)
     …
 
-A number that was the same three times is a constant, one that grew evenly is a·n + b, and anything else ends the
-attempt. The third time the lengths are `Length`s, which write down every comparison that Python makes of them: where
-one would come out differently, at the edge of a window say, the program ends and another is captured beyond it. Where
-a value is looked at, the program looks too, and gives up the step if it is another one.
+A number that was the same three times is a constant, one that grew evenly is a·n + b; anything else ends the attempt.
+The third time the lengths are `Length`s, which write down each comparison that Python makes of them: where one would
+come out differently, at the edge of a window say, the program ends, and another is captured beyond it. Where Python
+looks at a value, the program looks too, and where it finds another one the step is done as it is.
 """
 
 import operator
@@ -26,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 TIMES = 3
 WORTH = 8  # a program that serves fewer steps is not worth its making
+KNOWN = ("glassformer.", "torch.nn.")
 # Calls that say something of a tensor other than its numbers.
 OF_THE_SHAPE = {"__get__", "__len__", "size", "dim", "ndimension", "numel", "nelement", "stride", "element_size",
                 "is_contiguous", "is_floating_point", "is_complex", "is_inference", "storage_offset", "get_device",
@@ -34,19 +34,20 @@ OF_THE_SHAPE = {"__get__", "__len__", "size", "dim", "ndimension", "numel", "nel
 OFTEN_IDLE = {"to", "contiguous", "dropout", "float"}
 
 
-class Unsteady(Exception):  # noqa: N818 - nothing is wrong
-    """Why a step is not the same at every length; `wait`, where it may be worth another try after so many steps."""
+class Unsteady(Exception):
+    """Why a step is not the same at every length; where that is known, after how many `steps` it may be."""
 
-    def __init__(self, why: str, wait: int | None = None) -> None:
+    def __init__(self, why: str, steps: int | None = None) -> None:
         super().__init__(why)
-        self.wait = wait
+        self.steps = steps
 
 
 class CapturedStep:
     """`step(*inputs)`, which writes to `cache` and gives a tensor; from some call on as a captured program.
 
-    The inputs are tensors or None, those of one new token for each row. The step must be the same whoever looks: see `_steady`. Whatever cannot be
-    captured is called as it is: the choice of experts, say, which depends on values.
+    The inputs are tensors or None, those of one new token for each row. A step writes to the cache behind its length
+    and nowhere else, so that it can be begun again. What cannot be captured is called as it is, such as the choice of
+    experts, which depends on values.
     """
 
     def __init__(self, step: Callable[..., Tensor], cache: Any) -> None:
@@ -64,6 +65,7 @@ class CapturedStep:
             if out is not None:
                 self.cache.advance(1)
                 return out
+            self._wait()
         self.program = None
         if self._pause > 0:
             self._pause -= 1
@@ -87,28 +89,39 @@ class CapturedStep:
             try:
                 self.program = program(self._captures, out, self.cache.capacity)
             except Unsteady as error:
-                self._pause = error.wait or self._next_pause
-                self._next_pause *= 1 if error.wait else 4
+                self._wait(error.steps)
             self._captures.clear()
         return out
 
+    def _wait(self, steps: int | None = None) -> None:
+        """So many steps to the next attempt; where it is not known, longer each time."""
+        self._pause = steps or self._next_pause
+        self._next_pause *= 1 if steps else 4
 
-def one_step(model: Any, cache: Any) -> Callable[[Tensor, Tensor | None], Tensor]:
+
+def one_step(model: Any, cache: Any, *, capture: bool = True) -> Callable[[Tensor, Tensor | None], Tensor]:
     """The function (ids (b, t), mask) → the logits (b, v) of the next token, which writes to `cache`."""
 
     def step(ids: Tensor, mask: Tensor | None) -> Tensor:
         return model.head(model.hidden(ids, mask, cache=cache)[:, -1])
 
-    return CapturedStep(step, cache) if _steady(model) else step
+    return CapturedStep(step, cache) if capture and _steady(model) else step
 
 
 def _steady(model: Any) -> bool:
-    """Whether the calls of a model are all that there is to it: nobody listens, nothing is compiled or cast."""
+    """Whether the calls of a model are all that there is to it: nobody listens, nothing is compiled or cast.
+
+    And whether its modules are those of this library, which ask of a length what a `Length` can write down. It cannot
+    know of `range(n)` or `names[n]`, so modules from elsewhere are called as they are.
+    """
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or _listened(nn.modules.module, "_global"):
         return False
     if torch.overrides._get_current_function_mode_stack() or torch.utils._python_dispatch._len_torch_dispatch_stack():
         return False
-    return not any(_listened(each, "") or each._compiled_call_impl is not None for each in model.modules())
+    return all(
+        type(each).__module__.startswith(KNOWN) and not _listened(each, "") and each._compiled_call_impl is None
+        for each in model.modules()
+    )
 
 
 def _listened(place: Any, prefix: str) -> bool:
@@ -284,7 +297,7 @@ def program(captures: Sequence[Capture], out: Tensor, capacity: int) -> Program:
     while end < capacity and all(asked.holds(end - last.n) for asked in last.watch or ()):
         end += 1
     if end - last.n <= WORTH:
-        raise Unsteady(f"it would serve {end - last.n - 1} steps", wait=end - last.n)
+        raise Unsteady(f"it would serve {end - last.n - 1} steps", steps=end - last.n)
     writer = _Writer(captures)
     source = writer.source(out)
     # As defaults of the function the constants are local names, which Python finds fastest.
@@ -311,10 +324,10 @@ class _Writer:
         self._used: set[str] = set()
 
     def source(self, out: Tensor) -> str:
-        if len({len(capture.calls) for capture in self.captures}) > 1:
-            raise Unsteady("the number of calls differs")
-        inputs = [self._given(tensors, f"x{i}") for i, tensors in enumerate(zip(*(c.inputs for c in self.captures)))]
-        lines = [self._line(calls) for calls in zip(*(capture.calls for capture in self.captures), strict=True)]
+        inputs = [
+            self._given(tensors, f"x{i}") for i, tensors in enumerate(_abreast([c.inputs for c in self.captures]))
+        ]
+        lines = [self._line(calls) for calls in _abreast([capture.calls for capture in self.captures])]
         result = self._names[-1][id(out)]
         text, kept = [], {result}
         for line in reversed([line for line in lines if line is not None]):

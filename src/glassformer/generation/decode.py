@@ -208,7 +208,7 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
     with evaluating(model):
         with torch.inference_mode():
             cache = model.new_cache(rows, min(total, limit))
-        advance = one_step(model, cache)
+        advance = one_step(model, cache, capture=options.capture)
         while run.length < total:
             length = run.length
             with torch.inference_mode():  # not around the yield: it would hold for the caller too

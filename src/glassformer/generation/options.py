@@ -30,6 +30,9 @@ class GenerationOptions:
 
     Seeds: row i of the output (prompts in order, the samples of one prompt together) draws from `seed + i`: a row's
     sample does not depend on what else is in the batch. Without a seed, seeds are drawn from torch's generator.
+
+    Speed: after a few tokens a step is captured and replayed, with the same results (see `generation/capture.py`).
+    With `capture=False` each step runs the model's Python: a breakpoint in it is met at every token.
     """
 
     max_new_tokens: int | None = None
@@ -49,6 +52,7 @@ class GenerationOptions:
     length_penalty: float = 1.0
     early_stopping: bool | str = False
     seed: int | None = None
+    capture: bool = True
 
     def __post_init__(self) -> None:
         eos = self.eos_token_id
@@ -161,7 +165,7 @@ _KINDS = (
       ("max_new_tokens", "max_length", "top_k", "pad_token_id", "num_return_sequences", "num_beams", "seed")),
     *((name, (int, float), "a number") for name in
       ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty")),
-    *((name, bool, "True or False") for name in ("do_sample", "slide_context")),
+    *((name, bool, "True or False") for name in ("do_sample", "slide_context", "capture")),
 )  # fmt: skip
 
 

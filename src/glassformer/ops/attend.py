@@ -134,16 +134,17 @@ def _quickest(
         return sdpa
     if t > 1 and dtype in QUICK and not traced() and not learns:
         return products if small else tiled
-    if not small and _is_narrow(mask, t, s):
+    if not small and is_narrow(mask, t, s):
         return windowed
     return products if small or forms_weights else sdpa
 
 
-def _is_narrow(mask: Mask, t: int, s: int) -> bool:
+def is_narrow(mask: Mask, t: int, s: int) -> bool:
     """Whether the last block of queries, and so each, reaches half of the keys at most."""
     if torch.compiler.is_compiling() or t > s or not any(isinstance(term, Window) for term in mask.terms):
         return False  # a compiled graph would have a copy of itself for each block
-    return 2 * len(mask.reach(range(s - min(t, BLOCK), s), s)) <= s
+    seen = mask.reach(slice(s - min(t, BLOCK), s), s)
+    return 2 * (seen.stop - seen.start) <= s
 
 
 ATTEND: dict[str, AttendKernel] = {

@@ -85,11 +85,16 @@ def _attend(
 def _blocks(t: int, s: int, fit: int, mask: Mask) -> list[tuple[slice, range]]:
     """The queries in blocks of `fit` at most, each with the keys that it reaches."""
     before, most = s - t, fit
-    reaches = [len(mask.reach(range(place, place + 1), s)) for place in (before, s - 1)]  # of the first and the last
+    reaches = [len(_seen(mask, range(place, place + 1), s)) for place in (before, s - 1)]  # of the first and the last
     if min(reaches) < s:  # small blocks ask for few keys that they do not see, large ones multiply faster
         most = min(fit, BLOCK if 2 * reaches[1] > s else BLOCK // 2)
     queries = _slices(t, _even(t, most))
-    return [(query, mask.reach(range(before + query.start, before + query.stop), s)) for query in queries]
+    return [(query, _seen(mask, range(before + query.start, before + query.stop), s)) for query in queries]
+
+
+def _seen(mask: Mask, queries: range, s: int) -> range:
+    reach = mask.reach(queries, s)
+    return range(reach.start, reach.stop)
 
 
 def _even(count: int, most: int) -> int:

@@ -41,21 +41,23 @@ def windowed(
     biases = score_bias.split(BLOCK, dim=2) if score_bias is not None and score_bias.shape[2] > 1 else None
     outs = []
     for i, block in enumerate(q.split(BLOCK, dim=2)):
-        places = range(s - t + i * BLOCK, s - t + i * BLOCK + block.shape[2])  # queries are the last t of the s places
+        # The queries are the last t of the s places. Slices, not ranges, which would make plain numbers of lengths
+        # that `generation/capture.py` follows.
+        places = slice(s - t + i * BLOCK, s - t + i * BLOCK + block.shape[2])
         seen = mask.reach(places, s)
         bias = score_bias if biases is None else biases[i]
-        bias = None if bias is None else bias[..., seen.start : seen.stop]
+        bias = None if bias is None else bias[..., seen]
         options = {"mask": _tile(mask, block, places, seen), "score_bias": bias, "scale": scale, "dropout": dropout}
         outs.append(sdpa(block, keys(seen), values(seen), **options)[0])
     return torch.cat(outs, dim=2), None
 
 
-def _tile(mask: Mask, q: Tensor, places: range, seen: range) -> Mask:
+def _tile(mask: Mask, q: Tensor, places: slice, seen: slice) -> Mask:
     """The mask between a block of queries and the keys within its reach; made once for all blocks that are alike."""
-    if not mask.terms or (len(places) == 1 and mask.by_distance):
+    if not mask.terms or (q.shape[2] == 1 and mask.by_distance):
         return Mask()  # one query sees all that it can reach
     where = places.start - seen.start if mask.by_distance else places.start
-    key = ("tile", where, len(places), len(seen), q.device)
+    key = ("tile", where, q.shape[2], seen.stop - seen.start, q.device)
 
     def make() -> Mask:
         visible = mask.tile(q.shape[0], q.shape[1], places, seen, q.device)
@@ -64,19 +66,19 @@ def _tile(mask: Mask, q: Tensor, places: range, seen: range) -> Mask:
     return mask.keep(key, make)
 
 
-def _parts_of(x: Float[Tensor, "b g s k"]) -> Callable[[range], Float[Tensor, "b g part k"]]:
-    """A function that gives the places of a range.
+def _parts_of(x: Float[Tensor, "b g s k"]) -> Callable[[slice], Float[Tensor, "b g part k"]]:
+    """A function that gives the places of a slice.
 
     The gradient of a plain slice is as large as all of x, for each block anew. That of `split` is formed once, and
     what is joined from its pieces has gradients of the size of a block.
     """
     if not (x.requires_grad and torch.is_grad_enabled()):
-        return lambda places: x[:, :, places.start : places.stop]
+        return lambda places: x[:, :, places]
     pieces = x.split(BLOCK, dim=2)
 
-    def joined(places: range) -> Tensor:
+    def joined(places: slice) -> Tensor:
         first, last = places.start // BLOCK, (places.stop - 1) // BLOCK
         start = places.start - first * BLOCK
-        return torch.cat(pieces[first : last + 1], dim=2)[:, :, start : start + len(places)]
+        return torch.cat(pieces[first : last + 1], dim=2)[:, :, start : start + places.stop - places.start]
 
     return joined

@@ -50,9 +50,9 @@ class Term(ABC):
         """True where it is certain, from the sizes alone, that the last `t` of `s` places see every key."""
         return False
 
-    def reach(self, q: range, s: int) -> range:
+    def reach(self, q: range | slice, s: int) -> slice:
         """Of `s` keys, those that the queries at these places may see, as far as the places alone tell."""
-        return range(s)
+        return slice(0, s)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Causal(Term):
     def hides_nothing(self, t: int, s: int) -> bool:
         return t == 1  # the newest query sees every key there is
 
-    def reach(self, q: range, s: int) -> range:
-        return range(min(q.stop, s))
+    def reach(self, q: range | slice, s: int) -> slice:
+        return slice(0, min(q.stop, s))
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Window(Term):
     def hides_nothing(self, t: int, s: int) -> bool:
         return s <= self.size
 
-    def reach(self, q: range, s: int) -> range:
-        return range(max(q.start - self.size + 1, 0), min(q.stop + self.size - 1, s))
+    def reach(self, q: range | slice, s: int) -> slice:
+        return slice(max(q.start - self.size + 1, 0), min(q.stop + self.size - 1, s))
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,10 +313,10 @@ class Mask:
         """True where the distance from a query to a key alone decides: all pairs at one distance are alike."""
         return all(term.by_distance for term in self.terms)
 
-    def reach(self, q: range, s: int) -> range:
+    def reach(self, q: range | slice, s: int) -> slice:
         """Of `s` keys, those that the queries at these places may see, as far as the places alone tell."""
         reaches = [term.reach(q, s) for term in self.terms]
-        return range(max((each.start for each in reaches), default=0), min((each.stop for each in reaches), default=s))
+        return slice(max((each.start for each in reaches), default=0), min((each.stop for each in reaches), default=s))
 
     def hides(self, q: range, k: range) -> bool:
         """True where it is certain, from the places alone, that none of the queries sees any of the keys."""
@@ -324,7 +324,7 @@ class Mask:
         return k.stop <= seen.start or seen.stop <= k.start
 
     def tile(
-        self, batch_size: int, num_heads: int, q: range, k: range, device: torch.device
+        self, batch_size: int, num_heads: int, q: range | slice, k: range | slice, device: torch.device
     ) -> Bool[Tensor, "#b #h #t s"] | None:
         """`visible` for these places only, without the rest of the array; None for `Mask()`."""
         if not self.terms:

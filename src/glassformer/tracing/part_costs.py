@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.models.heads import HeadTransform
-from glassformer.ops.attend import QUICK
+from glassformer.ops.attend import QUICK, is_narrow
 from glassformer.ops.attend_window import BLOCK
-from glassformer.ops.mask import Mask, Window
+from glassformer.ops.mask import Mask
 from glassformer.parts import (
     Attention,
     Embedding,
@@ -154,19 +154,12 @@ class CountedAttend:
             seen = mask.reach(range(s - t + start, s - t + start + rows), s)
             copied = min(-(-seen.stop // BLOCK) * BLOCK, s) - seen.start // BLOCK * BLOCK  # whole pieces are joined
             self.ledger.keep_bytes(b * g * copied * (k.shape[3] + v.shape[3]) * size)
-            self.ledger.keep_bytes(b * h * rows * (v.shape[3] * size + 4) + rows * len(seen) * size)
+            self.ledger.keep_bytes(b * h * rows * (v.shape[3] * size + 4) + rows * (seen.stop - seen.start) * size)
 
 
 def _sizes(*tensors: Tensor) -> int:
     """Bytes of them all, a shared row as often as it is read."""
     return sum(x.numel() * x.element_size() for x in tensors)
-
-
-def is_narrow(mask: Mask, t: int, s: int) -> bool:
-    """Whether the last block of queries, and so each, reaches half of the keys at most: as `auto` has it."""
-    if t > s or not any(isinstance(term, Window) for term in mask.terms):
-        return False
-    return len(mask.reach(range(s - min(t, BLOCK), s), s)) <= s // 2
 
 
 def count_norm(ledger: Ledger, name: str, kind: str, part: Any, x: Tensor, y: Tensor) -> None:
