@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from glassformer.generation.capture import one_step
 from glassformer.generation.choose import check_finite
 from glassformer.generation.options import GenerationOptions
+from glassformer.generation.step import one_step
 
 NEVER = float("-inf")
 
@@ -40,8 +40,7 @@ def beam_search(
     present = None if present is None else present.repeat_interleave(n, 0)
     identity = torch.arange(b * n, device=prompts.device)
     longest_is_best = options.early_stopping == "never" and options.length_penalty > 0
-    cache, fed = model.new_cache(b * n, total), 0
-    advance = one_step(model, cache, capture=options.capture)
+    advance, fed = one_step(model, cache := model.new_cache(b * n, total), capture=options.capture), 0
     for length in range(t, total):
         ids = open_ids.flatten(0, 1)[:, :length]
         mask = None if present is None else present[:, :length]

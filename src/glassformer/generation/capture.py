@@ -1,31 +1,15 @@
-"""A step of decoding, captured and replayed: the same calls of PyTorch, without the Python between them.
+"""What a step calls, captured at three lengths, and written as a program that serves the others; see `step.py`."""
 
-With one token to compute, much of a step is not arithmetic but modules, shapes and choices that come out the same at
-every token. So the step is watched while it runs as it is, at lengths n, n + 1 and n + 2; what it called is written
-down as a program, a line for each call, and from then on the program is run. A CUDA graph does the same for a GPU.
-
-    t9, t10, t11, = split(t8, [512, 512, 512], dim=-1)
-    t15 = view(t10, 1, 1, -1, 64)
-    __setitem__(key, (slice(None), slice(None), slice(n, n + 1)), t15)
-    …
-
-A number that was the same three times is a constant, one that grew evenly is a·n + b; anything else ends the attempt.
-The third time the lengths are `Length`s, which write down each comparison that Python makes of them: where one would
-come out differently, at the edge of a window say, the program ends, and another is captured beyond it. Where Python
-looks at a value, the program looks too, and where it finds another one the step is done as it is.
-"""
-
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from glassformer.generation.length import Asked, Length
 
 TIMES = 3
 WORTH = 8  # a program that serves fewer steps is not worth its making
-KNOWN = ("glassformer.", "torch.nn.")
 # Calls that say something of a tensor other than its numbers.
 OF_THE_SHAPE = {"__get__", "__len__", "size", "dim", "ndimension", "numel", "nelement", "stride", "element_size",
                 "is_contiguous", "is_floating_point", "is_complex", "is_inference", "storage_offset", "get_device",
@@ -42,172 +26,9 @@ class Unsteady(Exception):
         self.steps = steps
 
 
-class CapturedStep:
-    """`step(*inputs)`, which writes to `cache` and gives a tensor; from some call on as a captured program.
+class TorchCall(NamedTuple):
+    """A call of PyTorch, what went in and what came out."""
 
-    The inputs are tensors or None, those of one new token for each row. A step writes to the cache behind its length
-    and nowhere else, so that it can be begun again. What cannot be captured is called as it is, such as the choice of
-    experts, which depends on values.
-    """
-
-    def __init__(self, step: Callable[..., Tensor], cache: Any) -> None:
-        self.step, self.cache = step, cache
-        self.program: Program | None = None
-        self._captures: list[Capture] = []
-        self._pause, self._next_pause = 1, 4  # steps to the next attempt: the first step packs weights
-
-    def __call__(self, *inputs: Tensor | None) -> Tensor:
-        n = self.cache.length
-        if n == 0 or inputs[0] is None or inputs[0].shape[1] != 1:
-            return self.step(*inputs)
-        if self.program is not None and self.program.start <= n < self.program.end:
-            out = self.program.run(n, *inputs)
-            if out is not None:
-                self.cache.advance(1)
-                return out
-            self._wait()
-        self.program = None
-        if self._pause > 0:
-            self._pause -= 1
-            return self.step(*inputs)
-        return self._captured(n, inputs)
-
-    def _captured(self, n: int, inputs: Sequence[Tensor | None]) -> Tensor:
-        """The step as it is, watched."""
-        if self._captures and self._captures[-1].n != n - 1:
-            self._captures.clear()  # the cache was truncated
-        capture = Capture(n, self._captures, inputs)
-        try:
-            if capture.watch is not None:
-                self.cache.length = Length(n, 1, capture.watch)
-            with capture:
-                out = self.step(*inputs)
-        finally:
-            self.cache.length = int(self.cache.length)
-        self._captures.append(capture)
-        if len(self._captures) == TIMES:
-            try:
-                self.program = program(self._captures, out, self.cache.capacity)
-            except Unsteady as error:
-                self._wait(error.steps)
-            self._captures.clear()
-        return out
-
-    def _wait(self, steps: int | None = None) -> None:
-        """So many steps to the next attempt; where it is not known, longer each time."""
-        self._pause = steps or self._next_pause
-        self._next_pause *= 1 if steps else 4
-
-
-def one_step(model: Any, cache: Any, *, capture: bool = True) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """The function (ids (b, t), mask) → the logits (b, v) of the next token, which writes to `cache`."""
-
-    def step(ids: Tensor, mask: Tensor | None) -> Tensor:
-        return model.head(model.hidden(ids, mask, cache=cache)[:, -1])
-
-    return CapturedStep(step, cache) if capture and _steady(model) else step
-
-
-def _steady(model: Any) -> bool:
-    """Whether the calls of a model are all that there is to it: nobody listens, nothing is compiled or cast.
-
-    And whether its modules are those of this library, which ask of a length what a `Length` can write down. It cannot
-    know of `range(n)` or `names[n]`, so modules from elsewhere are called as they are.
-    """
-    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or _listened(nn.modules.module, "_global"):
-        return False
-    if torch.overrides._get_current_function_mode_stack() or torch.utils._python_dispatch._len_torch_dispatch_stack():
-        return False
-    return all(
-        type(each).__module__.startswith(KNOWN) and not _listened(each, "") and each._compiled_call_impl is None
-        for each in model.modules()
-    )
-
-
-def _listened(place: Any, prefix: str) -> bool:
-    return bool(getattr(place, f"{prefix}_forward_hooks") or getattr(place, f"{prefix}_forward_pre_hooks"))
-
-
-class Length(int):
-    """A number that grows by `slope` at each step; what Python asks of it is written down in `watch`."""
-
-    slope: int
-    watch: "set[Asked]"
-
-    def __new__(cls, value: int, slope: int, watch: "set[Asked]") -> "Length":
-        self = super().__new__(cls, value)
-        self.slope, self.watch = slope, watch
-        return self
-
-    def _moved(self, value: int, slope: int) -> int:
-        return Length(value, slope, self.watch) if slope else value
-
-    def __add__(self, other: Any) -> Any:
-        if not isinstance(other, int):
-            return NotImplemented
-        return self._moved(int(self) + int(other), self.slope + getattr(other, "slope", 0))
-
-    __radd__ = __add__
-
-    def __neg__(self) -> int:
-        return self._moved(-int(self), -self.slope)
-
-    def __sub__(self, other: Any) -> Any:
-        return self + -other if isinstance(other, int) else NotImplemented
-
-    def __rsub__(self, other: Any) -> Any:
-        return -self + other if isinstance(other, int) else NotImplemented
-
-    def __mul__(self, other: Any) -> Any:
-        if isinstance(other, Length):
-            return self._asked(operator.mul, other)
-        return self._moved(int(self) * other, self.slope * other) if isinstance(other, int) else NotImplemented
-
-    __rmul__ = __mul__
-
-    def _asked(self, question: Callable[..., Any], *others: Any) -> Any:
-        operands = tuple((int(x), x.slope) if isinstance(x, Length) else (x, 0) for x in (self, *others))
-        answer = question(*(value for value, _ in operands))
-        self.watch.add(Asked(question, operands, answer))
-        return answer
-
-    def __hash__(self) -> int:
-        return int.__hash__(self)
-
-
-class Asked(NamedTuple):
-    """What Python asked of lengths, and the answer."""
-
-    question: Callable[..., Any]
-    operands: tuple[tuple[Any, int], ...]  # value, slope
-    answer: Any
-
-    def holds(self, steps: int) -> bool:
-        """Whether the answer is the same so many steps later."""
-        return (
-            self.question(*(value + slope * steps if slope else value for value, slope in self.operands)) == self.answer
-        )
-
-
-def _asking(question: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
-    def method(self: Length, *others: Any) -> Any:
-        if not all(isinstance(other, (int, float)) for other in others):
-            return NotImplemented
-        return self._asked((lambda x, y: question(y, x)) if reflected else question, *others)
-
-    return method
-
-
-for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Length, f"__{_name}__", _asking(getattr(operator, f"__{_name}__")))
-for _name in ("floordiv", "mod", "truediv", "pow", "lshift", "rshift", "and", "or", "xor"):
-    setattr(Length, f"__{_name}__", _asking(getattr(operator, f"__{_name}__")))
-    setattr(Length, f"__r{_name}__", _asking(getattr(operator, f"__{_name}__"), reflected=True))
-for _name, _question in (("bool", bool), ("float", float), ("abs", abs)):
-    setattr(Length, f"__{_name}__", _asking(_question))
-
-
-class Call(NamedTuple):
     function: Callable[..., Any]
     args: Any
     kwargs: Any
@@ -223,7 +44,7 @@ class Capture(TorchFunctionMode):
     def __init__(self, n: int, before: Sequence["Capture"], inputs: Sequence[Tensor | None]) -> None:
         super().__init__()
         self.n, self.inputs = n, inputs
-        self.calls: list[Call] = []
+        self.calls: list[TorchCall] = []
         self.read: list[Any] = []
         self.trouble: str | None = None
         self.watch: set[Asked] | None = set() if len(before) == TIMES - 1 else None
@@ -234,7 +55,7 @@ class Capture(TorchFunctionMode):
         out = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name == "__bool__" or name == "__setitem__" or any(True for _ in _tensors(out)):
-            self.calls.append(Call(func, args, kwargs, out))
+            self.calls.append(TorchCall(func, args, kwargs, out))
         elif name == "data_ptr" or not any(True for _ in _tensors([*args, *kwargs.values()])):
             return out  # whether it is the same memory, which what is no constant never is; or a question of dtypes
         elif name not in OF_THE_SHAPE:
@@ -249,7 +70,7 @@ class Capture(TorchFunctionMode):
         self.read.append(out)
         earlier = [capture.read[place] for capture in self._before if place < len(capture.read)]
         if earlier and [_size(each) for each in earlier] == [_size(out)] * (TIMES - 1):
-            return _grown(*earlier, out, self.watch)
+            return _grown(earlier[0], earlier[1], out, self.watch)
         if self._before:
             self.trouble = self.trouble or "what is read of shapes differs"
         return out
@@ -339,7 +160,7 @@ class _Writer:
             [f"def step(n, {', '.join(inputs)}, *, constants):", *reversed(text), f"    return {result}\n"]
         )
 
-    def _line(self, calls: Sequence[Call]) -> _Line | None:
+    def _line(self, calls: Sequence[TorchCall]) -> _Line | None:
         function, self._used = calls[0].function, set()
         if any(call.function != function for call in calls):
             raise Unsteady(f"the calls are {', '.join(_title(call.function) for call in calls)}")

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.generation.beam import beam_search
-from glassformer.generation.capture import one_step
 from glassformer.generation.choose import draw, most_probable, uniforms
 from glassformer.generation.options import GenerationOptions, make_options
 from glassformer.generation.prompt import Prompts, batch_prompts
+from glassformer.generation.step import one_step
 
 
 class Cache(Protocol):

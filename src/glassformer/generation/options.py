@@ -31,7 +31,7 @@ class GenerationOptions:
     Seeds: row i of the output (prompts in order, the samples of one prompt together) draws from `seed + i`: a row's
     sample does not depend on what else is in the batch. Without a seed, seeds are drawn from torch's generator.
 
-    Speed: after a few tokens a step is captured and replayed, with the same results (see `generation/capture.py`).
+    Speed: after a few tokens a step is captured and replayed, with the same results (see `generation/step.py`).
     With `capture=False` each step runs the model's Python: a breakpoint in it is met at every token.
     """
 

@@ -42,7 +42,7 @@ def windowed(
     outs = []
     for i, block in enumerate(q.split(BLOCK, dim=2)):
         # The queries are the last t of the s places. Slices, not ranges, which would make plain numbers of lengths
-        # that `generation/capture.py` follows.
+        # that `generation/length.py` follows.
         places = slice(s - t + i * BLOCK, s - t + i * BLOCK + block.shape[2])
         seen = mask.reach(places, s)
         bias = score_bias if biases is None else biases[i]

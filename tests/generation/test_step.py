@@ -13,9 +13,10 @@ from properties_decoders import ids
 from properties_encoder_decoders import sources
 from torch import Tensor, nn
 
-from glassformer.generation import capture
-from glassformer.generation.capture import Asked, CapturedStep, Length, one_step
+from glassformer.generation import step as stepping
+from glassformer.generation.length import Asked, Length
 from glassformer.generation.options import make_options
+from glassformer.generation.step import CapturedStep, one_step
 from glassformer.models import GPT2, T5, GPT2Config, Mistral, MistralConfig, T5Config
 from glassformer.parts import KeyValueCache, use_kernels
 
@@ -96,8 +97,8 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         made.append((program := real(*args))[1:3])
         return program
 
-    real = capture.program
-    monkeypatch.setattr(capture, "program", noted)
+    real = stepping.program
+    monkeypatch.setattr(stepping, "program", noted)
     return made
 
 
@@ -171,7 +172,6 @@ def test_a_model_that_is_listened_to_is_called() -> None:
     handle.remove()
     assert isinstance(one_step(model, None), CapturedStep)
     assert not isinstance(one_step(model, None, capture=False), CapturedStep)
-    model.blocks[1].attention.weights.register_forward_hook(lambda *_: seen.append(1))
     model.blocks[1].register_forward_pre_hook(lambda *_: seen.append(1))
     assert not isinstance(one_step(model, None), CapturedStep)
     model.generate([[1, 2]], max_new_tokens=30)
