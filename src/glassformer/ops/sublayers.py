@@ -99,6 +99,7 @@ class _FeedForward(Function):
         if dy is None:
             return None, None, None, d_down, d_down_bias, None, None
         dh = ctx.activation.backward(dy, _rows(slope))
+        del dy
         dx, d_up = gradients(dh, _rows(x), up, need_x, need_up)
         dx = None if dx is None else dx.view(x.shape)
         return dx, d_up, dh.sum(0) if need_up_bias else None, d_down, d_down_bias, None, None
@@ -118,6 +119,7 @@ class _SelfAttention(Function):
         (b, t, _), h = x.shape, output.shape[1] // head_dim
         rows = _affine(x, weight, bias).view(b, t, 3, h, head_dim)
         q, k, v = rows.permute(2, 0, 3, 1, 4).reshape(3, b * h, t, head_dim).unbind()
+        del rows  # as the rest below: what is not needed again makes room
         y, saved = forward_pass(q, k, v, added, (b, h, t, t), scale, dropout)
         y = y.view(b, h, t, head_dim)
         if blind is not None:
@@ -145,6 +147,7 @@ class _SelfAttention(Function):
             into = x.new_empty(3, heads, t, head_dim)
             backward_pass(dy.reshape(heads, t, head_dim), saved, ctx.scale, into.unbind())
             d_rows = into.view(3, b, h, t, head_dim).permute(1, 3, 0, 2, 4).reshape(b * t, -1)
+            del dy, into, saved
             dx, d_weight = gradients(d_rows, _rows(x), weight, need_x, any(need[:3]))
         d_weights = (None,) * 3 if d_weight is None else d_weight.to(ctx.dtype).chunk(3)
         d_biases = d_rows.sum(0).to(ctx.dtype).chunk(3) if any(need[4:7]) else (None,) * 3

@@ -69,18 +69,21 @@ def cache_bytes(layers: int, batch: int, kv_heads: int, room: int, key_dim: int,
 class CountedLinear:
     """y = x Wᵀ + b: 2 r i o FLOPs; reads r i + i o, writes r o; keeps x.
 
-    On a CPU that learns, products of one x are one (`Measured.together`), whose stacked weight is kept beside them.
+    On a CPU that learns, products of one x are one (`Measured.together`), whose stacked weight is kept beside them. And
+    a feed-forward layer is one step of autograd there (`ops/sublayers.py`): while the gradient of its first product is
+    made, the activations of its second, `arrays` as large as y, are there still.
     """
 
-    def __init__(self, ledger: Ledger, name: str, kind: str) -> None:
-        self.ledger, self.name, self.kind = ledger, name, kind
+    def __init__(self, ledger: Ledger, name: str, kind: str, arrays: int = 0) -> None:
+        self.ledger, self.name, self.kind, self.arrays = ledger, name, kind, arrays
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         narrow = torch.bfloat16 if self.ledger.autocast else x.dtype
         y = x.new_empty((*x.shape[:-1], weight.shape[0]), dtype=narrow)
         self.ledger.add(self.name, self.kind, linear_flops(x[..., 0].numel(), weight.shape[1], weight.shape[0]),
                         x.nbytes + weight.nbytes + y.nbytes)  # fmt: skip
-        self.ledger.keep(x if x.dtype == narrow else torch.empty_like(x, dtype=narrow))
+        beside = self.arrays * y.nbytes if self.ledger.device == "cpu" else 0
+        self.ledger.keep(x if x.dtype == narrow else torch.empty_like(x, dtype=narrow), beside=beside)
         self.ledger.learned += weight.nbytes
         return y
 
@@ -314,10 +317,11 @@ def dispatched(ledger: Ledger, name: str) -> Callable[..., Tensor]:
 def counting(model: nn.Module, ledger: Ledger, blocks: list[nn.Module]) -> Iterator[None]:
     """While entered, a forward pass of the model (a skeleton, which it changes) is written down."""
     kinds, handles = kinds_of(model), []
+    first = [f"{name}.up" for name, part in model.named_modules() if isinstance(part, FeedForward)]
     for name, part in model.named_modules():
         held: Any = part
         if isinstance(part, Linear | TiedLinear):
-            held.kernel = CountedLinear(ledger, name, kinds[name])
+            held.kernel = CountedLinear(ledger, name, kinds[name], 2 if name in first else 0)
         elif isinstance(part, Attention | LatentAttention):
             automatic = getattr(held.kernel, "__name__", "") in ("auto", "products")
             held.kernel = CountedAttend(ledger, name, automatic=automatic)
