@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _python_dispatch as dispatch
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from glassformer.generation.capture import TIMES, Capture, Program, Unsteady, program
 from glassformer.generation.length import Length
@@ -102,7 +102,7 @@ def _steady(model: Any) -> bool:
     """
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or _listened(nn.modules.module, "_global"):
         return False
-    if torch.overrides._get_current_function_mode_stack() or dispatch._len_torch_dispatch_stack():
+    if torch.overrides._get_current_function_mode_stack() or is_in_torch_dispatch_mode():
         return False
     return all(
         type(each).__module__.startswith(KNOWN) and not _listened(each, "") and each._compiled_call_impl is None
