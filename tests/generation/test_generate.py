@@ -62,6 +62,9 @@ def small(case: Declared) -> LanguageModel:
         MANY_ENDS | {"early_stopping": True, "length_penalty": 2.0},
         MANY_ENDS | {"early_stopping": "never", "length_penalty": 1.5},
         {"num_beams": 2, "repetition_penalty": 1.4, "eos_token_id": 7},
+        {"no_repeat_ngram_size": 2, "repetition_penalty": 0.7},
+        {"no_repeat_ngram_size": 3, "num_beams": 3, "min_length": 14, "eos_token_id": [*range(0, 60, 4)]},
+        {"min_new_tokens": 6, "eos_token_id": [*range(0, 60, 3)]},
     ],
     ids=str,
 )
@@ -283,7 +286,7 @@ def test_sliding_changes_nothing_while_the_context_fits() -> None:
         ),
         ([[1], [-1]], {}, ValueError, "prompt 1 holds the id -1 at place 0"),
         ([1] * 40, {"max_new_tokens": 9}, ValueError, "a prompt of 40 tokens and 9 new ones exceed the model's 48 pos"),
-        ([1] * 49, {"slide_context": True}, ValueError, "a prompt of 49 tokens"),
+        ([1] * 49, {"slide_context": True}, ValueError, "the prompt has 49 tokens"),
         ([1] * 9, {"max_new_tokens": None, "max_length": 9}, ValueError, "max_length is 9, and the prompt alone has 9"),
         ([1], {"eos_token_id": VOCAB}, ValueError, "eos_token_id is 61; the vocabulary has 61 ids"),
         ([1], {"eos_token_id": [1, -1]}, ValueError, "eos_token_id is -1"),
@@ -332,3 +335,13 @@ def test_given_options_serve_many_calls() -> None:
     model, options = small(BY_NAME["llama"]), GenerationOptions(max_new_tokens=4)
     assert torch.equal(model.generate([1], options=options), model.generate([1], max_new_tokens=4))
     assert model.generate([1], options=options, max_new_tokens=6).shape == (1, 7)
+
+
+def test_an_end_that_may_not_come_is_asked_for_in_reason() -> None:
+    model = build(BY_NAME["gpt2"])
+    with pytest.raises(ValueError, match="before it has 13 tokens, but there is room for 12, of which"):
+        model.generate([[3] * 8], max_new_tokens=4, min_new_tokens=5, eos_token_id=1)
+    with pytest.raises(ValueError, match="no eos_token_id is given to end it"):
+        model.generate([[3] * 8], max_new_tokens=4, min_length=10)
+    with pytest.raises(ValueError, match="the prompt has 60 tokens and the model 48 positions; shorten it to 47, or"):
+        model.generate([[3] * 60], max_new_tokens=4, slide_context=True)

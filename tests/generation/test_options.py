@@ -1,9 +1,20 @@
 """Options that are out of range, contradict each other or do not exist are refused before any work, by name."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from glassformer.generation import GenerationOptions, MinP, RepetitionPenalty, Temperature, TopK, TopP
+from glassformer.generation import (
+    GenerationOptions,
+    MinLength,
+    MinP,
+    NoRepeatNGram,
+    RepetitionPenalty,
+    Temperature,
+    TopK,
+    TopP,
+)
 from glassformer.generation.options import make_options
 
 SAMPLE = {"max_new_tokens": 5, "do_sample": True}
@@ -35,6 +46,11 @@ SAMPLE = {"max_new_tokens": 5, "do_sample": True}
         ({"max_new_tokens": 5, "num_beams": 2, "slide_context": True}, "slide_context"),
         ({"max_new_tokens": 5, "length_penalty": 2.0}, "belong to beam search"),
         ({"max_new_tokens": 5, "early_stopping": True}, "belong to beam search"),
+        ({"max_new_tokens": 5, "no_repeat_ngram_size": 0}, "no_repeat_ngram_size is 0; expected 1 or more"),
+        (
+            {"max_new_tokens": 5, "min_length": 2, "min_new_tokens": 1},
+            "min_new_tokens is 1 and min_length is 2; give one",
+        ),
     ],
     ids=str,
 )
@@ -84,13 +100,23 @@ def test_processors_stand_in_the_order_of_transformers() -> None:
 
     options = GenerationOptions(**SAMPLE, temperature=0.5, top_k=4, top_p=0.9, min_p=0.1, repetition_penalty=1.2,
                                 processors=(own,))  # fmt: skip
-    expected = (RepetitionPenalty(1.2), own, Temperature(0.5), TopK(4), TopP(0.9), MinP(0.1))
-    assert options.logits_processors() == expected
+    options = replace(options, no_repeat_ngram_size=2, min_length=4, eos_token_id=1)
+    expected = (
+        RepetitionPenalty(1.2),
+        NoRepeatNGram(2),
+        MinLength(4, (1,)),
+        own,
+        Temperature(0.5),
+        TopK(4),
+        TopP(0.9),
+        MinP(0.1),
+    )
+    assert options.logits_processors(3) == expected
 
 
 def test_what_changes_nothing_is_not_run() -> None:
-    assert GenerationOptions(max_new_tokens=5).logits_processors() == ()
-    assert GenerationOptions(**SAMPLE, temperature=1.0, top_p=1.0, min_p=0.0).logits_processors() == ()
+    assert GenerationOptions(max_new_tokens=5).logits_processors(3) == ()
+    assert GenerationOptions(**SAMPLE, temperature=1.0, top_p=1.0, min_p=0.0).logits_processors(3) == ()
 
 
 def test_temperature_zero_is_greedy() -> None:

@@ -6,14 +6,25 @@ from torch import Tensor
 from transformers import (
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,
+    MinLengthLogitsProcessor,
     MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
-from glassformer.generation import ForcedToken, MinP, RepetitionPenalty, Temperature, TopK, TopP
+from glassformer.generation import (
+    ForcedToken,
+    MinLength,
+    MinP,
+    NoRepeatNGram,
+    RepetitionPenalty,
+    Temperature,
+    TopK,
+    TopP,
+)
 
 IDS = torch.tensor([[1, 2, 3, 3, 0], [4, 4, 4, 4, 4], [6, 5, 4, 3, 2]])
 
@@ -44,6 +55,8 @@ LOGITS = {
         *((Temperature(x), TemperatureLogitsWarper(x)) for x in (0.01, 0.7, 1.0, 30.0)),
         *((TopK(x), TopKLogitsWarper(x)) for x in (1, 2, 7, 40, 5000)),
         *((TopP(x), TopPLogitsWarper(x)) for x in (0.0, 1e-6, 0.1, 0.5, 0.9, 0.99)),
+        *((NoRepeatNGram(x), NoRepeatNGramLogitsProcessor(x)) for x in (1, 2, 3, 5, 6)),
+        *((MinLength(x, (4, 2)), MinLengthLogitsProcessor(x, [4, 2])) for x in (1, 5, 6, 9)),
         *((MinP(x), MinPLogitsWarper(x)) for x in (0.0, 0.05, 0.5, 1.0)),
     ],
     ids=lambda x: repr(x) if x.__class__.__module__.startswith("glassformer") else "",

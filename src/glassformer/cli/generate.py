@@ -35,6 +35,10 @@ class Generate:
     """choose among tokens with at least this part of the largest probability"""
     repetition_penalty: float = 1.0
     """above 1: tokens that have been said become less likely"""
+    no_repeat_ngram_size: int | None = None
+    """no run of so many tokens is said twice"""
+    min_new_tokens: int | None = None
+    """the text does not end before"""
     stop: tuple[str, ...] = ()
     """texts that end the continuation, and are not shown"""
     samples: int = 1
@@ -127,8 +131,7 @@ def pieces(opened: "Opened", tokenizer: "Tokenizer", prompt: list[int], options:
         sampling = {}
     return stream_text(
         opened.model, tokenizer, prompt, stop_strings=options.stop, max_new_tokens=options.max_new_tokens,
-        repetition_penalty=options.repetition_penalty, slide_context=True, eos_token_id=opened.eos_token_ids(),
-        **sampling,
+        slide_context=True, eos_token_id=opened.eos_token_ids(), **unlikely(options), **sampling,
     )  # fmt: skip
 
 
@@ -137,7 +140,9 @@ def searched(opened: "Opened", tokenizer: "Tokenizer", ids: list[int], options: 
     from glassformer.generation import generate
     from glassformer.models.language_model import LanguageModel
 
-    refuse(options, "temperature", "top_k", "top_p", "min_p", "seed", reason="beam search does not sample")
+    refuse(options, "top_k", "top_p", "min_p", "seed", reason="beam search does not sample")
+    if options.temperature:  # 0 asks for what is most probable, as beams do
+        refuse(options, "temperature", reason="beam search does not sample")
     if options.stop or options.samples > 1:
         raise ValueError(f"--num-beams {options.num_beams} goes with neither --stop nor --samples")
     end = tokenizer.end_of_text
@@ -146,10 +151,16 @@ def searched(opened: "Opened", tokenizer: "Tokenizer", ids: list[int], options: 
     room = max(opened.model.config.max_positions - before, 1) if opened.model.has_position_table else math.inf
     found = generate(
         opened.model, ids, max_new_tokens=int(min(options.max_new_tokens, room)), num_beams=options.num_beams,
-        repetition_penalty=options.repetition_penalty, eos_token_id=eos,
+        eos_token_id=eos, **unlikely(options),
     )[0, before:].tolist()  # fmt: skip
     ends = [place for place, token in enumerate(found) if token in eos]
     return tokenizer.decode(found[: min(ends, default=len(found))])
+
+
+def unlikely(options: Generate) -> dict[str, Any]:
+    """What is kept from being said, with beams and without."""
+    names = ("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens")
+    return {name: getattr(options, name) for name in names}
 
 
 def refuse(options: Generate, *names: str, reason: str) -> None:

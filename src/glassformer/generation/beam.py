@@ -29,7 +29,7 @@ def beam_search(
     worst of them; "never" takes the length at which it would be worth most. The rule is that of `transformers`.
     """
     (b, t), n, total = prompts.shape, options.num_beams, prompts.shape[1] + new
-    processors, eos = options.logits_processors(), torch.tensor(options.eos_tokens, device=prompts.device)
+    processors, eos = options.logits_processors(t), torch.tensor(options.eos_tokens, device=prompts.device)
     open_ids = prompts.new_full((b, n, total), options.padding)
     open_ids[:, :, :t] = prompts[:, None]
     open_scores = torch.full((b, n), NEVER, device=prompts.device)

@@ -87,9 +87,7 @@ def generate(
         attention_mask: (b, t), 0 at padding, which is on the left (a source may have it anywhere).
         generator: where the rows' seeds are drawn from, when no `seed` is given.
         on_token: called with the new ids (b) after each step.
-        options: a `GenerationOptions`; any of its fields may also be given by name: `max_new_tokens`, `max_length`,
-            `do_sample`, `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `num_return_sequences`,
-            `num_beams`, `eos_token_id`, `pad_token_id`, `seed`, …
+        options: a `GenerationOptions`; any of its fields may also be given by name.
 
     Raises:
         ValueError, TypeError: for an empty prompt, ids outside the vocabulary, more tokens than there are positions,
@@ -188,9 +186,20 @@ def _new_tokens(model: Decoder, length: int, options: GenerationOptions) -> int:
     if new < 1:
         raise ValueError(f"max_length is {options.max_length}, and the prompt alone has {length} tokens; give a larger "
                          f"max_length, or max_new_tokens")  # fmt: skip
+    if options.shortest(length) > length + new:
+        raise ValueError(f"no row is to end before it has {options.shortest(length)} tokens, but there is room for "
+                         f"{length + new}, of which the prompt has {length}; lower min_length or min_new_tokens"
+                         )  # fmt: skip
+    if options.shortest(length) > length and not options.eos_tokens:
+        raise ValueError(
+            "min_length and min_new_tokens keep a row from its end, and no eos_token_id is given to end it"
+        )
     limit = model.config.max_positions
     if not model.has_position_table or length + new <= limit or (options.slide_context and length <= limit):
         return new
+    if length >= limit:
+        raise ValueError(f"the prompt has {length} tokens and the model {limit} positions; shorten it to {limit - 1}, "
+                         f"or to {limit} with slide_context=True")  # fmt: skip
     raise ValueError(f"a prompt of {length} tokens and {new} new ones exceed the model's {limit} positions; ask for at "
                      f"most {max(0, limit - length)} new tokens, shorten the prompt, or set slide_context=True"
                      )  # fmt: skip
@@ -201,7 +210,7 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
     model, options, ids, start = run.decoder, run.options, run.ids, run.length
     rows, total = ids.shape
     limit = model.config.max_positions if options.slide_context and model.has_position_table else total
-    processors = options.logits_processors()
+    processors = options.logits_processors(start)
     eos = torch.tensor(options.eos_tokens, device=ids.device)
     done = torch.zeros(rows, dtype=torch.bool, device=ids.device)
     first, fed = 0, 0  # the context begins at `first`; what stands between it and `fed` is in the cache

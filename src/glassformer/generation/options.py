@@ -6,16 +6,27 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from glassformer.foundation.suggest import did_you_mean
-from glassformer.generation.processors import LogitsProcessor, MinP, RepetitionPenalty, Temperature, TopK, TopP
+from glassformer.generation.processors import (
+    LogitsProcessor,
+    MinLength,
+    MinP,
+    NoRepeatNGram,
+    RepetitionPenalty,
+    Temperature,
+    TopK,
+    TopP,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
     """How many tokens, how each is chosen, and when to stop. The names are those of `transformers`.
 
-    Length: `max_new_tokens`, or `max_length` for prompt and continuation together; one of them is given.
+    Length: `max_new_tokens`, or `max_length` for prompt and continuation together; one of them is given. Before there
+    are `min_new_tokens`, or `min_length` with the prompt, no `eos_token_id` is said.
 
-    Choice: the most probable token (greedy), unless `do_sample`. `repetition_penalty` serves both; `temperature`,
+    Choice: the most probable token (greedy), unless `do_sample`. `repetition_penalty` serves both, and so does
+    `no_repeat_ngram_size`: no run of so many tokens is said twice. `temperature`,
     `top_k`, `top_p`, `min_p` shape a sample, are applied in this order, and need `do_sample=True`. Temperature 0 is the
     limit: greedy. `processors` are further changes to the logits, `f(ids (b, t), logits (b, v)) -> (b, v)`, applied
     after the repetition penalty and before the temperature; those of `transformers` fit.
@@ -37,12 +48,15 @@ class GenerationOptions:
 
     max_new_tokens: int | None = None
     max_length: int | None = None
+    min_new_tokens: int | None = None
+    min_length: int | None = None
     do_sample: bool = False
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
     repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int | None = None
     processors: tuple[LogitsProcessor, ...] = ()
     eos_token_id: int | tuple[int, ...] | None = None
     pad_token_id: int | None = None
@@ -79,10 +93,11 @@ class GenerationOptions:
                 raise TypeError(f"processors holds {processor!r}; expected functions of (ids, logits)")
 
     def _check_ranges(self) -> None:
-        for name in ("max_new_tokens", "max_length", "top_k", "num_return_sequences", "num_beams"):
+        for name in ("max_new_tokens", "max_length", "min_new_tokens", "min_length", "top_k", "no_repeat_ngram_size",
+                     "num_return_sequences", "num_beams"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
-                hint = "; leave it out to keep every token" if name == "top_k" else ""
+                hint = "; leave it out to keep every token" if name in ("top_k", "no_repeat_ngram_size") else ""
                 raise ValueError(f"{name} is {value}; expected 1 or more{hint}")
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
@@ -98,6 +113,10 @@ class GenerationOptions:
             raise ValueError(f"length_penalty is {self.length_penalty}; expected a finite number")
 
     def _check_together(self) -> None:
+        if self.min_new_tokens is not None and self.min_length is not None:
+            raise ValueError(
+                f"min_new_tokens is {self.min_new_tokens} and min_length is {self.min_length}; give one of the two"
+            )
         if (self.max_new_tokens is None) == (self.max_length is None):
             raise ValueError(
                 f"max_new_tokens is {self.max_new_tokens} and max_length is {self.max_length}; give one of the two"
@@ -142,11 +161,19 @@ class GenerationOptions:
             return self.pad_token_id
         return self.eos_tokens[0] if self.eos_tokens else 0
 
-    def logits_processors(self) -> tuple[LogitsProcessor, ...]:
+    def shortest(self, prompt_length: int) -> int:
+        """The length, prompt and all, before which no row ends."""
+        return self.min_length or (0 if self.min_new_tokens is None else prompt_length + self.min_new_tokens)
+
+    def logits_processors(self, prompt_length: int) -> tuple[LogitsProcessor, ...]:
         """What is done to the logits, in order; empty for plain greedy search."""
         chain: list[LogitsProcessor] = []
         if self.repetition_penalty != 1:
             chain.append(RepetitionPenalty(self.repetition_penalty))
+        if self.no_repeat_ngram_size is not None:
+            chain.append(NoRepeatNGram(self.no_repeat_ngram_size))
+        if self.shortest(prompt_length) > prompt_length:
+            chain.append(MinLength(self.shortest(prompt_length), self.eos_tokens))
         chain += self.processors
         if self.samples:
             if self.temperature != 1:
@@ -162,7 +189,8 @@ class GenerationOptions:
 
 _KINDS = (
     *((name, int, "a whole number") for name in
-      ("max_new_tokens", "max_length", "top_k", "pad_token_id", "num_return_sequences", "num_beams", "seed")),
+      ("max_new_tokens", "max_length", "min_new_tokens", "min_length", "no_repeat_ngram_size", "top_k", "pad_token_id",
+       "num_return_sequences", "num_beams", "seed")),
     *((name, (int, float), "a number") for name in
       ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty")),
     *((name, bool, "True or False") for name in ("do_sample", "slide_context", "capture")),

@@ -31,6 +31,35 @@ class RepetitionPenalty:
 
 
 @dataclass(frozen=True)
+class NoRepeatNGram:
+    """No run of `size` tokens twice: what would complete one that was said is removed (Paulus et al. 2017, 2.5)."""
+
+    size: int
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        if ids.shape[1] < self.size:
+            return logits
+        runs, begun = ids.unfold(1, self.size, 1), ids[:, ids.shape[1] - self.size + 1 :]
+        rows, places = (runs[..., :-1] == begun[:, None]).all(-1).nonzero(as_tuple=True)
+        logits = logits.clone()
+        logits[rows, runs[rows, places, -1]] = REMOVED
+        return logits
+
+
+@dataclass(frozen=True)
+class MinLength:
+    """None of the tokens `ends` before there are `length` ids."""
+
+    length: int
+    ends: tuple[int, ...]
+
+    def __call__(self, ids: Int[Tensor, "b t"], logits: Float[Tensor, "b v"], /) -> Float[Tensor, "b v"]:
+        if ids.shape[1] >= self.length:
+            return logits
+        return logits.index_fill(1, torch.tensor(self.ends, device=logits.device), REMOVED)
+
+
+@dataclass(frozen=True)
 class ForcedToken:
     """Behind `length` ids only `token` stays, and is certain: what a text has to begin or to end with."""
 
