@@ -79,10 +79,16 @@ def silu(x: Tensor) -> Tensor:
 
 
 LEARNED: dict[Activation, LearnedActivation] = {
-    gelu: LearnedActivation(lambda x: (F.gelu(x), x), torch.ops.aten.gelu_backward),
+    gelu: LearnedActivation(
+        lambda x: (F.gelu(x), x), lambda dy, x: torch.ops.aten.gelu_backward.grad_input(dy, x, grad_input=dy)
+    ),
     gelu_tanh: LearnedActivation(_gelu_tanh_and_slope, Tensor.mul_),
-    relu: LearnedActivation(lambda x: (F.relu(x), x), lambda dy, x: torch.ops.aten.threshold_backward(dy, x, 0)),
-    silu: LearnedActivation(lambda x: (F.silu(x), x), torch.ops.aten.silu_backward),
+    relu: LearnedActivation(
+        lambda x: (F.relu(x), x), lambda dy, x: torch.ops.aten.threshold_backward.grad_input(dy, x, 0, grad_input=dy)
+    ),
+    silu: LearnedActivation(
+        lambda x: (F.silu(x), x), lambda dy, x: torch.ops.aten.silu_backward.grad_input(dy, x, grad_input=dy)
+    ),
 }
 """How they learn where a layer writes its own backward pass."""
 
