@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from glassformer.ops.attend import ATTEND, auto, reference
 from glassformer.ops.mask import Mask
-from glassformer.parts import Attention, KeyValueCache, RMSNorm, Rotary
+from glassformer.parts import Attention, CrossAttention, KeyValueCache, RMSNorm, Rotary
 
 B, T, D, H = 2, 6, 16, 4
 
@@ -171,7 +171,9 @@ def test_impossible_sizes_are_named(options: dict[str, Any], message: str) -> No
         Attention(D, **options)
 
 
-def test_a_value_without_a_key_is_refused() -> None:
+def test_a_value_without_a_key_and_a_context_of_another_width_are_refused() -> None:
+    with pytest.raises(ValueError, match="what is attended to has 7 features; keys are made of 6"):
+        CrossAttention(8, 6, 2)(torch.randn(1, 3, 8), torch.randn(1, 5, 7))
     with pytest.raises(ValueError, match="a value is given without a key"):
         layer()(some(B, T, D), value=some(B, T, D))
 

@@ -56,7 +56,7 @@ class Attention(nn.Module):
         self.scale = self.head_dim**-0.5 if scale is None else scale
         self.dropout, self.kernel = dropout, kernel
         q_dim, kv_dim = num_heads * self.head_dim, num_kv_heads * self.head_dim
-        context_dim = dim if context_dim is None else context_dim
+        self.context_dim = context_dim = dim if context_dim is None else context_dim
         self.query = Linear(dim, q_dim, bias="q" in biased)
         self.key = Linear(context_dim, kv_dim, bias="k" in biased)
         self.value = Linear(context_dim, kv_dim, bias="v" in biased)
@@ -82,10 +82,12 @@ class Attention(nn.Module):
         keys and values of the first call. Where `key` has fewer rows than `query`, each serves as many in turn: the
         beams of one source share it.
 
-        Raises ValueError for a value without a key, and where the mask or the cache does not fit.
+        Raises ValueError for a value without a key, a context of another width, and a mask or cache that does not fit.
         """
         if value is not None and key is None:
             raise ValueError("a value is given without a key; give both, or the key alone")
+        if key is not None and key.shape[-1] != self.context_dim:
+            raise ValueError(f"what is attended to has {key.shape[-1]} features; keys are made of {self.context_dim}")
         if key is None and rotate is None and cache is None:
             out = self._learned_as_one(query, mask, score_bias)
             if out is not None:
