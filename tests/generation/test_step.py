@@ -13,6 +13,7 @@ from properties_decoders import ids
 from properties_encoder_decoders import sources
 from torch import Tensor, nn
 
+from glassformer.generation import capture
 from glassformer.generation import step as stepping
 from glassformer.generation.length import Asked, Length
 from glassformer.generation.options import make_options
@@ -22,6 +23,12 @@ from glassformer.parts import KeyValueCache, use_kernels
 
 ON_VALUES = ("mixtral", "deepseek", "bigram")  # they choose experts by value; or there is nothing before the last token
 CAPTURABLE = [case for case in DECODERS if not case.name.startswith(ON_VALUES)]
+
+
+@pytest.fixture(autouse=True)
+def _programs_for_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (capture, stepping):
+        monkeypatch.setattr(module, "WORTH", 6)
 
 
 class Row:
@@ -110,8 +117,12 @@ def test_a_window_ends_one_program_and_begins_another(attend: str, monkeypatch: 
     made, x = programs(monkeypatch), torch.randint(60, (2, 120), generator=torch.Generator().manual_seed(0))
     same(model, x, None)
     # At 23 tokens the window leaves the first one behind: what is read begins from then on at a place that moves.
-    assert made[0][1] in (23, 24), made
-    assert len(made) > 3
+    # `online` counts places by ranges, which make plain numbers of lengths: before the window is full they are refused.
+    if attend == "online":
+        assert made[0][0] > 23
+    else:
+        assert made[0][1] in (23, 24)
+        assert len(made) > 2
     # And where the cache keeps everything, and the mask alone the window.
     cache = KeyValueCache(1, 2, 2, 120, 4, dtype=torch.float32, device="cpu")
     captured = one_step(model, cache)
@@ -119,7 +130,7 @@ def test_a_window_ends_one_program_and_begins_another(attend: str, monkeypatch: 
     ours = stepped(captured, x, None, 3)
     for expected, logits in zip(stepped(plain(model, model.new_cache(2, 120)), x, None, 3), ours, strict=True):
         torch.testing.assert_close(logits, expected)
-    assert made, "no program"
+    assert bool(made) == (attend != "online")
 
 
 def test_a_table_that_is_outgrown_ends_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +244,9 @@ def test_the_program_can_be_read() -> None:
 
 
 def test_a_short_run_is_not_captured() -> None:
-    assert run(lambda row, x: x + KEPT[: row.length].sum(), 9, capacity=9).program is None
+    for steps in range(8, 14):
+        ours = run(lambda row, x: x + KEPT[: row.length].sum(), steps, capacity=steps)
+        assert (ours.program is not None) == (steps >= 11)
 
 
 def test_a_length_is_a_number_that_writes_down_what_is_asked() -> None:

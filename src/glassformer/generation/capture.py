@@ -1,4 +1,4 @@
-"""What a step calls, captured at three lengths, and written as a program that serves the others; see `step.py`."""
+"""What a step calls, captured at two lengths, and written as a program that serves the others; see `step.py`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,8 +8,7 @@ from torch.overrides import TorchFunctionMode
 
 from glassformer.generation.length import Asked, Length
 
-TIMES = 3
-WORTH = 8  # a program that serves fewer steps is not worth its making
+WORTH = 28  # steps: to capture and to write takes as long as a program gains in 20 to 25
 # Calls that say something of a tensor other than its numbers.
 OF_THE_SHAPE = {"__get__", "__len__", "size", "dim", "ndimension", "numel", "nelement", "stride", "element_size",
                 "is_contiguous", "is_floating_point", "is_complex", "is_inference", "storage_offset", "get_device",
@@ -38,55 +37,56 @@ class TorchCall(NamedTuple):
 class Capture(TorchFunctionMode):
     """While entered, writes down each call of PyTorch, and each number that is read of a shape.
 
-    The third of a row hands out as `Length` what grew from the first to the second.
+    The second of two hands out as `Length` what has grown since the first.
     """
 
-    def __init__(self, n: int, before: Sequence["Capture"], inputs: Sequence[Tensor | None]) -> None:
+    def __init__(self, n: int, before: "Capture | None", inputs: Sequence[Tensor | None]) -> None:
         super().__init__()
         self.n, self.inputs = n, inputs
         self.calls: list[TorchCall] = []
         self.read: list[Any] = []
         self.trouble: str | None = None
-        self.watch: set[Asked] | None = set() if len(before) == TIMES - 1 else None
-        self._before = before if self.watch is not None else ()
+        self.watch: set[Asked] = set()
+        self._before = before
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name == "__bool__" or name == "__setitem__" or any(True for _ in _tensors(out)):
+        if isinstance(out, Tensor) or name == "__bool__" or name == "__setitem__":
             self.calls.append(TorchCall(func, args, kwargs, out))
-        elif name == "data_ptr" or not any(True for _ in _tensors([*args, *kwargs.values()])):
-            return out  # whether it is the same memory, which what is no constant never is; or a question of dtypes
-        elif name not in OF_THE_SHAPE:
+        elif name in OF_THE_SHAPE:
+            return self._said(out) if isinstance(out, (int, tuple)) and not isinstance(out, bool) else out
+        elif any(True for _ in _tensors(out)):
+            self.calls.append(TorchCall(func, args, kwargs, out))
+        elif name != "data_ptr" and any(True for _ in _tensors([*args, *kwargs.values()])):
+            # Not a question of dtypes, nor whether it is the same memory, which what is no constant never is.
             self.trouble = self.trouble or f"{name or func} gives {type(out).__name__}, which may be another next time"
-        elif isinstance(out, (int, tuple)) and not isinstance(out, bool):
-            return self._said(out)
         return out
 
     def _said(self, out: Any) -> Any:
         """A number, or numbers, of a shape."""
         place = len(self.read)
         self.read.append(out)
-        earlier = [capture.read[place] for capture in self._before if place < len(capture.read)]
-        if earlier and [_size(each) for each in earlier] == [_size(out)] * (TIMES - 1):
-            return _grown(earlier[0], earlier[1], out, self.watch)
-        if self._before:
+        if self._before is None:
+            return out
+        if place >= len(self._before.read) or _size(earlier := self._before.read[place]) != _size(out):
             self.trouble = self.trouble or "what is read of shapes differs"
-        return out
+            return out
+        return _grown(earlier, out, self.watch)
 
 
 def _size(numbers: Any) -> int:
     return len(numbers) if isinstance(numbers, tuple) else -1
 
 
-def _grown(first: Any, second: Any, third: Any, watch: Any) -> Any:
-    """The third of a row of numbers, as a `Length` where it has grown."""
+def _grown(first: Any, second: Any, watch: Any) -> Any:
+    """The second of two numbers, or rows of them, as a `Length` where it has grown."""
     if first == second:
-        return third
-    if isinstance(third, tuple):
-        return type(third)([_grown(*each, watch) for each in zip(first, second, third, strict=True)])
-    return Length(third, second - first, watch)
+        return second
+    if isinstance(second, tuple):
+        return type(second)([_grown(*each, watch) for each in zip(first, second, strict=True)])
+    return Length(second, second - first, watch)
 
 
 def _tensors(value: Any) -> Any:
@@ -98,7 +98,7 @@ def _tensors(value: Any) -> Any:
 
 
 class Program(NamedTuple):
-    """The calls of three captures as one function of n and the inputs, good for lengths from `start` up to `end`.
+    """The calls of two captures as one function of n and the inputs, good for lengths from `start` up to `end`.
 
     `source` is what it says, a line for each call.
     """
@@ -115,7 +115,7 @@ def program(captures: Sequence[Capture], out: Tensor, capacity: int) -> Program:
         if capture.trouble:
             raise Unsteady(capture.trouble)
     last, end = captures[-1], captures[-1].n + 1
-    while end < capacity and all(asked.holds(end - last.n) for asked in last.watch or ()):
+    while end < capacity and all(asked.holds(end - last.n) for asked in last.watch):
         end += 1
     if end - last.n <= WORTH:
         raise Unsteady(f"it would serve {end - last.n - 1} steps", steps=end - last.n)
@@ -135,7 +135,7 @@ class _Line(NamedTuple):
 
 
 class _Writer:
-    """Writes three captures down as one program: t0, t1, … are what calls give, c0, c1, … what stays the same."""
+    """Writes two captures down as one program: t0, t1, … are what calls give, c0, c1, … what stays the same."""
 
     def __init__(self, captures: Sequence[Capture]) -> None:
         self.captures = captures
@@ -194,7 +194,7 @@ class _Writer:
         return self._same(known)
 
     def _spelled(self, values: Sequence[Any]) -> str:
-        """What the three values are at any n, in Python."""
+        """What the two values are at any n, in Python."""
         first = values[0]
         if isinstance(first, Tensor):
             name = self._same({names.get(id(value)) for names, value in zip(self._names, values, strict=True)})
@@ -215,13 +215,13 @@ class _Writer:
         return repr(first) if isinstance(first, (str, bool, type(None))) else self._constant(first)
 
     def _number(self, values: Sequence[int]) -> str:
-        first, second, third = (int(value) for value in values)
-        slope = second - first
-        if third - second != slope:
-            raise Unsteady(f"a number is {first}, {second}, {third}")
+        first, second = values
+        slope = getattr(second, "slope", 0)
+        if int(second) - int(first) != slope:
+            raise Unsteady(f"a number is {first}, then {int(second)}")  # and nobody knows how it came to be
         if slope == 0:
             return str(first)
-        offset = first - slope * self.captures[0].n
+        offset = int(first) - slope * self.captures[0].n
         return ("n" if slope == 1 else f"{slope} * n") + (f" {'+-'[offset < 0]} {abs(offset)}" if offset else "")
 
     def _constant(self, value: Any) -> str:

@@ -1,18 +1,19 @@
 """A step of decoding, captured and replayed: the same calls of PyTorch, without the Python between them.
 
 With one token to compute, much of a step is not arithmetic but modules, shapes and choices that come out the same at
-every token. So the step is watched while it runs as it is, at lengths n, n + 1 and n + 2; what it called is written
-down as a program, a line for each call, and from then on the program is run. A CUDA graph does the same for a GPU.
+every token. So the step is watched while it runs as it is, at lengths n and n + 1; what it called is written down as a
+program, a line for each call, and from then on the program is run. A CUDA graph does the same for a GPU.
 
     t9, t10, t11, = split(t8, [512, 512, 512], dim=-1)
     t15 = view(t10, 1, 1, -1, 64)
     __setitem__(key, (slice(None), slice(None), slice(n, n + 1)), t15)
     …
 
-A number that was the same three times is a constant, one that grew evenly is a·n + b; anything else ends the attempt.
-The third time the lengths are `Length`s, which write down each comparison that Python makes of them: where one would
-come out differently, at the edge of a window say, the program ends, and another is captured beyond it. Where Python
-looks at a value, the program looks too, and where it finds another one the step is done as it is.
+The second time the cache's length, and what of shapes has grown, are `Length`s: they carry how they grow through sums
+and products, and write down each comparison that Python makes of them. A number that was the same twice is a constant,
+a `Length` is a·n + b; anything else ends the attempt. Where a comparison would come out differently, at the edge of a
+window say, the program ends, and another is captured beyond it. Where Python looks at a value, the program looks too,
+and where it finds another one the step is done as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from glassformer.generation.capture import TIMES, Capture, Program, Unsteady, program
+from glassformer.generation.capture import WORTH, Capture, Program, Unsteady, program
 from glassformer.generation.length import Length
 
 KNOWN = ("glassformer.", "torch.nn.")
@@ -39,7 +40,7 @@ class CapturedStep:
     def __init__(self, step: Callable[..., Tensor], cache: Any) -> None:
         self.step, self.cache = step, cache
         self.program: Program | None = None
-        self._captures: list[Capture] = []
+        self._first: Capture | None = None  # of two
         self._pause, self._next_pause = 1, 4  # steps to the next attempt: the first step packs weights
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
@@ -53,30 +54,28 @@ class CapturedStep:
                 return out
             self._wait()
         self.program = None
-        if self._pause > 0:
-            self._pause -= 1
+        if self._pause > 0 or self.cache.capacity - n <= WORTH + 1:  # the second of two is one further
+            self._pause = max(0, self._pause - 1)
             return self.step(*inputs)
         return self._captured(n, inputs)
 
     def _captured(self, n: int, inputs: Sequence[Tensor | None]) -> Tensor:
         """The step as it is, watched."""
-        if self._captures and self._captures[-1].n != n - 1:
-            self._captures.clear()  # the cache was truncated
-        capture = Capture(n, self._captures, inputs)
+        first = self._first if self._first is not None and self._first.n == n - 1 else None  # not if truncated since
+        capture = Capture(n, first, inputs)
         try:
-            if capture.watch is not None:
+            if first is not None:
                 self.cache.length = Length(n, 1, capture.watch)
             with capture:
                 out = self.step(*inputs)
         finally:
             self.cache.length = int(self.cache.length)
-        self._captures.append(capture)
-        if len(self._captures) == TIMES:
+        self._first = capture if first is None else None
+        if first is not None:
             try:
-                self.program = program(self._captures, out, self.cache.capacity)
+                self.program = program((first, capture), out, self.cache.capacity)
             except Unsteady as error:
                 self._wait(error.steps)
-            self._captures.clear()
         return out
 
     def _wait(self, steps: int | None = None) -> None:
