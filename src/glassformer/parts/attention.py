@@ -86,8 +86,6 @@ class Attention(nn.Module):
         """
         if value is not None and key is None:
             raise ValueError("a value is given without a key; give both, or the key alone")
-        if key is not None and key.shape[-1] != self.context_dim:
-            raise ValueError(f"what is attended to has {key.shape[-1]} features; keys are made of {self.context_dim}")
         if key is None and rotate is None and cache is None:
             out = self._learned_as_one(query, mask, score_bias)
             if out is not None:
@@ -152,6 +150,8 @@ class Attention(nn.Module):
         self, key: Tensor, value: Tensor | None, rotate: Callable[[Tensor], Tensor] | None, dtype: torch.dtype
     ) -> Any:
         """The keys and values (r, g, s, k) of what is attended to."""
+        if key.shape[-1] != self.context_dim:
+            raise ValueError(f"what is attended to has {key.shape[-1]} features; keys are made of {self.context_dim}")
         if value is None:
             k, v = together((self.key, self.value), key)
         else:
