@@ -1,6 +1,6 @@
 """What a step calls, captured at two lengths, and written as a program that serves the others; see `step.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -97,7 +97,7 @@ def _tensors(value: Any) -> Any:
             yield from _tensors(each)
 
 
-class Program(NamedTuple):
+class StepProgram(NamedTuple):
     """The calls of two captures as one function of n and the inputs, good for lengths from `start` up to `end`.
 
     `source` is what it says, a line for each call.
@@ -109,7 +109,7 @@ class Program(NamedTuple):
     source: str
 
 
-def program(captures: Sequence[Capture], out: Tensor, capacity: int) -> Program:
+def program(captures: Sequence[Capture], out: Tensor, capacity: int) -> StepProgram:
     """Raises Unsteady where the captures differ otherwise than in lengths, or would within a few steps."""
     for capture in captures:
         if capture.trouble:
@@ -125,7 +125,7 @@ def program(captures: Sequence[Capture], out: Tensor, capacity: int) -> Program:
     constants = ", ".join(f"{name}={name}" for name in writer.constants)
     scope: dict[str, Any] = dict(writer.constants)
     exec(compile(source.replace("*, constants", constants), "<captured step>", "exec"), scope)
-    return Program(scope["step"], last.n, end, source)
+    return StepProgram(scope["step"], last.n, end, source)
 
 
 class _Line(NamedTuple):
@@ -149,7 +149,9 @@ class _Writer:
             self._given(tensors, f"x{i}") for i, tensors in enumerate(_abreast([c.inputs for c in self.captures]))
         ]
         lines = [self._line(calls) for calls in _abreast([capture.calls for capture in self.captures])]
-        result = self._names[-1][id(out)]
+        result = self._names[-1].get(id(out))
+        if result is None:
+            raise Unsteady("what comes out was not made in the step")
         text, kept = [], {result}
         for line in reversed([line for line in lines if line is not None]):
             done = (line.uses | set(line.gives)) - kept - set(inputs)  # what no later line needs
@@ -167,7 +169,7 @@ class _Writer:
         name = _title(function)
         args = [self._spelled(values) for values in _abreast([call.args for call in calls])]
         for keys in _abreast([list(call.kwargs) for call in calls]):
-            key = self._same(set(keys))
+            key = _same(set(keys))
             args.append(f"{key}={self._spelled([call.kwargs[key] for call in calls])}")
         text = f"{self._constant(function)}({', '.join(args)})"
         if name == "__bool__":
@@ -191,15 +193,15 @@ class _Writer:
                 if tensor is not None:
                     names[id(tensor)] = name
             return name
-        return self._same(known)
+        return _same(known)
 
     def _spelled(self, values: Sequence[Any]) -> str:
         """What the two values are at any n, in Python."""
         first = values[0]
         if isinstance(first, Tensor):
-            name = self._same({names.get(id(value)) for names, value in zip(self._names, values, strict=True)})
+            name = _same({names.get(id(value)) for names, value in zip(self._names, values, strict=True)})
             if name is None:
-                return self._constant(self._same({id(value): value for value in values}.values()))
+                return self._constant(_same({id(value): value for value in values}.values()))
             self._used.add(name)
             return name
         if isinstance(first, int) and not isinstance(first, bool):
@@ -230,11 +232,12 @@ class _Writer:
             self.constants[self._constant_names[id(value)]] = value
         return self._constant_names[id(value)]
 
-    def _same(self, values: Any) -> Any:
-        values = list(values)
-        if len(values) > 1:
-            raise Unsteady("something is another thing at each step")
-        return values[0]
+
+def _same(values: Iterable[Any]) -> Any:
+    values = list(values)
+    if len(values) > 1:
+        raise Unsteady("something is another thing at each step")
+    return values[0]
 
 
 def _abreast(rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:

@@ -20,11 +20,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from glassformer.generation.capture import WORTH, Capture, Program, Unsteady, program
+from glassformer.generation.capture import WORTH, Capture, StepProgram, Unsteady, program
 from glassformer.generation.length import Length
+from glassformer.parts.linear import listened
 
 KNOWN = ("glassformer.", "torch.nn.")
 
@@ -39,7 +40,7 @@ class CapturedStep:
 
     def __init__(self, step: Callable[..., Tensor], cache: Any) -> None:
         self.step, self.cache = step, cache
-        self.program: Program | None = None
+        self.program: StepProgram | None = None
         self._first: Capture | None = None  # of two
         self._pause, self._next_pause = 1, 4  # steps to the next attempt: the first step packs weights
 
@@ -99,15 +100,11 @@ def _steady(model: Any) -> bool:
     And whether its modules are those of this library, which ask of a length what a `Length` can write down. It cannot
     know of `range(n)` or `names[n]`, so modules from elsewhere are called as they are.
     """
-    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda") or _listened(nn.modules.module, "_global"):
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return False
     if torch.overrides._get_current_function_mode_stack() or is_in_torch_dispatch_mode():
         return False
     return all(
-        type(each).__module__.startswith(KNOWN) and not _listened(each, "") and each._compiled_call_impl is None
+        type(each).__module__.startswith(KNOWN) and not listened(each) and each._compiled_call_impl is None
         for each in model.modules()
     )
-
-
-def _listened(place: Any, prefix: str) -> bool:
-    return bool(getattr(place, f"{prefix}_forward_hooks") or getattr(place, f"{prefix}_forward_pre_hooks"))
