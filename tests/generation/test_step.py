@@ -260,3 +260,14 @@ def test_a_length_is_a_number_that_writes_down_what_is_asked() -> None:
     assert [all(asked.holds(steps) for asked in watch) for steps in range(4)] == [True, True, False, False]
     assert (10.0 / n, float(n), 2**n) == (1.0, 10.0, 1024)
     assert all(asked.holds(0) for asked in watch)
+
+
+@pytest.mark.parametrize(
+    "lengths", [[*range(12, 20), *range(3, 30)], [3, 4, 3, 5, 6, 7, 8, 9, 3, 4, 5, 6, 7, 8, 9, 10]]
+)
+def test_a_program_serves_no_length_below_its_own_and_no_two_captures_that_do_not_follow(lengths: list[int]) -> None:
+    row = Row()
+    ours = CapturedStep(lambda x: x * (2 if row.length < 10 else 3) + KEPT[: row.length].sum(), row)
+    for n in lengths:
+        row.length, x = n, torch.ones(1, 1)
+        assert torch.equal(ours(x), x * (2 if n < 10 else 3) + KEPT[:n].sum()), f"length {n}"
