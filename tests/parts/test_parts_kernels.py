@@ -1,12 +1,14 @@
 """Choosing kernels from outside: every layer gets its own, a refusal changes nothing, a context puts things back."""
 
 import pytest
+import torch
 from torch import nn
 
 from glassformer.ops.attend import ATTEND
 from glassformer.ops.cross_entropy import CROSS_ENTROPY, reference
 from glassformer.ops.linear import linear_kernel
 from glassformer.parts import Attention, Embedding, Linear, TiedLinear, kernels, use_kernels
+from glassformer.parts.kernels import check_learning
 
 
 class Model(nn.Module):
@@ -79,3 +81,20 @@ def test_a_context_puts_back_what_was_there_also_after_an_error() -> None:
     with pytest.raises(KeyError, match="inside"):
         fail()
     assert held(model) == before
+
+
+def test_a_kernel_without_gradients_is_refused_for_what_learns_and_taken_for_what_is_frozen() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    model = use_kernels(Model(), attend="flex")
+    with pytest.raises(ValueError, match="attention: the flex kernel has no gradients on a CPU"):
+        check_learning(model, cpu)
+    check_learning(model, cuda)
+    model.attention.requires_grad_(False)  # the embedding before it learns
+    with pytest.raises(ValueError, match="attention: the flex kernel has no gradients on a CPU"):
+        check_learning(model, cpu)
+    model.embed.requires_grad_(False)
+    model.last = nn.Linear(9, 2)  # what comes after it alone learns
+    check_learning(model, cpu)
+    model.attention.dropout = 0.1
+    with pytest.raises(ValueError, match=r"attention: the flex kernel has no dropout, and dropout=0\.1"):
+        check_learning(model, cuda)

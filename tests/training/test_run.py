@@ -199,10 +199,39 @@ def test_a_run_is_not_overwritten_unless_asked(tiny: Tiny, tmp_path: Path) -> No
 def test_an_earlier_run_is_removed_only_when_the_new_one_can_begin(tiny: Tiny, tmp_path: Path) -> None:
     folder = train(tiny(training__steps=3), run_folder=tmp_path / "run").folder
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    for wrong in ({"data__corpus": tmp_path / "missing.txt"}, {"training__device": "cuda:9"}):
-        with pytest.raises((FileNotFoundError, ValueError), match=r"missing|cuda:9"):
+    wrongs = ({"data__corpus": tmp_path / "missing.txt"}, {"training__device": "cuda:9"}, {"training__attend": "flex"})
+    for wrong in wrongs:
+        with pytest.raises((FileNotFoundError, ValueError), match=r"missing|cuda:9|attention: the flex kernel has no"):
             train(tiny(**wrong), run_folder=folder, overwrite=True)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_that_fails_before_it_saved_any_weights_leaves_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+
+    def fail(event: Event) -> None:
+        if isinstance(event, Progressed):
+            raise RuntimeError("in the fourth step")
+
+    before = sorted(tmp_path.rglob("*"))
+    for folder in (tmp_path / "runs" / "new", tmp_path / "mine"):
+        with pytest.raises(FileNotFoundError, match="missing"):
+            train(tiny(data__corpus=tmp_path / "missing.txt"), run_folder=folder)
+        assert sorted(tmp_path.rglob("*")) == before
+        with pytest.raises(RuntimeError, match="in the fourth step"):
+            train(tiny(), run_folder=folder, on_event=fail)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_fails_after_a_checkpoint_can_go_on(tiny: Tiny, tmp_path: Path) -> None:
+    def fail(event: Event) -> None:
+        if isinstance(event, Saved):
+            raise RuntimeError("after the fifth step")
+
+    with pytest.raises(RuntimeError, match="after the fifth step"):
+        train(tiny(), run_folder=tmp_path / "run", on_event=fail)
+    assert train(tiny(), run_folder=tmp_path / "run", resume=True).step == 12
 
 
 def test_two_processes_do_not_train_in_one_folder(tiny: Tiny, tmp_path: Path) -> None:

@@ -43,14 +43,19 @@ def flex(
     return kernel(q, k, v, score_mod=score_mod, block_mask=block_mask, scale=scale, enable_gqa=grouped), None
 
 
-def _require_supported(q: Tensor, k: Tensor, v: Tensor, score_bias: Tensor | None, dropout: float) -> None:
+def check_flex(device: torch.device, *, dropout: float, learns: bool) -> None:
+    """Raise ValueError where the kernel cannot do what is asked of it there: dropout, gradients on a CPU."""
     if dropout:
         raise ValueError(f"the flex kernel has no dropout, and dropout={dropout}; use 'products', 'online' or 'sdpa'")
+    if learns and device.type == "cpu":
+        raise ValueError("the flex kernel has no gradients on a CPU; use 'auto', or call it under torch.no_grad()")
+
+
+def _require_supported(q: Tensor, k: Tensor, v: Tensor, score_bias: Tensor | None, dropout: float) -> None:
+    learns = any(x is not None and x.requires_grad for x in (q, k, v, score_bias))
+    check_flex(q.device, dropout=dropout, learns=learns and torch.is_grad_enabled())
     if q.dtype not in HALF_AND_SINGLE:
         raise ValueError(f"the flex kernel takes float32, bfloat16 or float16, not {q.dtype}; use 'sdpa'")
-    learns = any(x is not None and x.requires_grad for x in (q, k, v, score_bias))
-    if q.device.type == "cpu" and learns and torch.is_grad_enabled():
-        raise ValueError("the flex kernel has no gradients on a CPU; use 'auto', or call it under torch.no_grad()")
 
 
 @cache

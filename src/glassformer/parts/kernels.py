@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.ops.attend import ATTEND
+from glassformer.ops.attend_flex import check_flex, flex
 from glassformer.ops.cross_entropy import CROSS_ENTROPY
 from glassformer.ops.linear import LINEAR
 from glassformer.parts.attention import Attention
@@ -58,6 +60,22 @@ def kernels(
     finally:
         for layer, name, kernel in held:
             setattr(layer, name, kernel)
+
+
+def check_learning(model: nn.Module, device: torch.device) -> None:
+    """Raise ValueError, before any step, where an attention layer has a kernel by which it cannot learn there.
+
+    What a layer reads has gradients where it, or anything before it, has a parameter that learns.
+    """
+    learns = False
+    for name, layer in model.named_modules():
+        learns = learns or any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+        if isinstance(layer, ATTENTIONS) and layer.kernel is flex:
+            own = any(parameter.requires_grad for parameter in layer.parameters())
+            try:
+                check_flex(device, dropout=layer.dropout, learns=learns or own)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
 
 
 def _named(table: Mapping[str, Any], name: str, kind: str) -> Any:

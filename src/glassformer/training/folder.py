@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glassformer.foundation.atomic import atomic_file
+from glassformer.training.checkpoint import Checkpoints
 from glassformer.training.metrics import METRICS
 from glassformer.training.readers import READER_FILES, Readers
 from glassformer.training.recipe import Recipe, load_recipe
@@ -48,23 +49,54 @@ def check_folder(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
 
 def begin_folder(folder: Path, recipe: Recipe, readers: Readers) -> None:
     """Remove an earlier run, and nothing but it; write down the recipe, and what makes the model's inputs."""
+    clear(folder)
+    readers.save(folder)
+    with atomic_file(folder / RECIPE) as file:
+        file.write(recipe.to_toml().encode())
+
+
+def clear(folder: Path) -> None:
+    """Remove a run, and nothing but it."""
     for name in OWN_FILES:  # the recipe goes first: what is left when this is interrupted is no run
         (folder / name).unlink(missing_ok=True)
     for name in OWN_FOLDERS:
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
-    readers.save(folder)
-    with atomic_file(folder / RECIPE) as file:
-        file.write(recipe.to_toml().encode())
+
+
+def clear_unsaved(folder: Path) -> None:
+    """Remove a run that ended before it had saved any weights: nothing could go on from it."""
+    checkpoints = Checkpoints(folder)
+    if not checkpoints.steps() and not checkpoints.best.is_file():
+        clear(folder)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training in the folder, which is made if need be. The lock ends with the process.
 
+    Where no run is there in the end, nothing is left of the lock and of the folders that were made for it.
+
     Raises BlockingIOError where another process trains there. On Windows nobody is kept out.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock(folder):
+            try:
+                yield
+            finally:
+                if not is_run(folder):
+                    (folder / LOCK).unlink(missing_ok=True)
+    finally:
+        for path in made:
+            if not any(path.iterdir()):
+                path.rmdir()
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock file. BlockingIOError where another process holds it."""
     try:
         import fcntl
     except ImportError:

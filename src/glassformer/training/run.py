@@ -17,6 +17,7 @@ from glassformer.image.files import write_image
 from glassformer.image.processor import ImageProcessor
 from glassformer.ops.machine import keep_freed_memory, machine
 from glassformer.ops.threads import patient_threads
+from glassformer.parts.kernels import check_learning
 from glassformer.text import Tokenizer
 from glassformer.training.blocks import checkpoint_activations
 from glassformer.training.checkpoint import (
@@ -30,7 +31,16 @@ from glassformer.training.checkpoint import (
 )
 from glassformer.training.events import Ended, Event, Listener, Saved, Started
 from glassformer.training.experts import ExpertLoad
-from glassformer.training.folder import MODEL_FOLDER, RECIPE, RESULT, begin_folder, check_folder, is_run, locked
+from glassformer.training.folder import (
+    MODEL_FOLDER,
+    RECIPE,
+    RESULT,
+    begin_folder,
+    check_folder,
+    clear_unsaved,
+    is_run,
+    locked,
+)
 from glassformer.training.init import freeze, rates, take_weights
 from glassformer.training.loop import Job, Progress, fit, measure, validate
 from glassformer.training.metrics import MetricsFile, TensorBoard, read_metrics, summary_writer
@@ -123,6 +133,7 @@ def train(
         if resumed:
             trainer.resume(None if resume is True else int(resume))
         else:  # only now is an earlier run overwritten: the data has been read, the model fits
+            stack.callback(clear_unsaved, folder)
             begin_folder(folder, trainer.recipe, trainer.readers)
         trainer.listen(listeners)
         trainer.fit(should_stop)
@@ -157,6 +168,7 @@ class Trainer:
         self.new = () if trained is None else take_weights(self.model, trained, recipe.init.source)
         freeze(self.model, recipe.init.freeze)
         self.model.to(self.device)
+        check_learning(self.model, self.device)
         self.optimizer = ModelOptimizer(self.model, recipe.optimizer, rates(self.model, recipe.init))
         self.batches, self.progress = prepared.batches, Progress()
 
