@@ -171,3 +171,5 @@ def test_old_and_wrong_rope_configs():
     ):
         with pytest.raises(ValueError, match=message):
             load_rope({"rope_parameters": rope})
+    with pytest.raises(ValueError, match=r"rope_scaling=.* beside rope_parameters="):
+        load_rope({"rope_parameters": {"rope_theta": 5.0}, "rope_scaling": {"type": "linear", "factor": 2.0}})

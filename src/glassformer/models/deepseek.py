@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from glassformer.checkpoints.config import Compound, ConfigTable
 from glassformer.checkpoints.table import Table, Tied
 from glassformer.models.language_model import LanguageModel, positions_and_mask
-from glassformer.models.rope import load_rope, save_rope
+from glassformer.models.rope import load_rope, said_of_rotation, save_rope
 from glassformer.ops.mask import Mask
 from glassformer.parts import (
     Embedding,
@@ -77,13 +77,13 @@ SIZES = {"deepseek-v3": DeepSeekConfig()}  # section 4.2
 
 def load_positions(attributes: dict[str, Any]) -> dict[str, Any]:
     """As every model's, and YaRN's `mscale`, with which scores are scaled and not cosines and sines."""
-    said = dict(attributes.get("rope_parameters") or attributes.get("rope_scaling") or {})
+    said = said_of_rotation(attributes)
     scale, twin = said.pop("mscale_all_dim", 0.0), said.pop("mscale", None)
     if (twin or scale) != scale:
         raise ValueError(f"config.json has mscale={twin} and mscale_all_dim={scale}; only equal ones are implemented")
     if scale:
         said["attention_factor"] = 1.0
-    return load_rope({**attributes, "rope_parameters": said}) | {"yarn_scale": float(scale)}
+    return load_rope({**attributes, "rope_parameters": said, "rope_scaling": None}) | {"yarn_scale": float(scale)}
 
 
 def save_positions(config: DeepSeekConfig) -> dict[str, Any]:
@@ -98,8 +98,9 @@ SAID_ONE_WAY = {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "moe_layer
 
 def load_kind(attributes: dict[str, Any]) -> dict[str, Any]:
     """Nothing of ours: what their own code can say of experts and heads, and we implement one way only."""
-    heads = attributes["num_attention_heads"]
-    fixed = {**SAID_ONE_WAY, "num_attention_heads": heads, "num_key_value_heads": heads}
+    heads, rotary = attributes["num_attention_heads"], attributes["qk_rope_head_dim"]
+    fixed = {**SAID_ONE_WAY, **dict.fromkeys(("num_attention_heads", "num_key_value_heads"), heads),
+             **dict.fromkeys(("qk_rope_head_dim", "head_dim"), rotary)}  # fmt: skip
     for name, value in attributes.items():
         if value is not None and value != fixed[name]:
             raise ValueError(f"config.json has {name}={value!r}; only {fixed[name]!r} is implemented")
@@ -130,8 +131,8 @@ CONFIG_TABLE = ConfigTable(
     defaults={"attention_dropout": 0.0, "tie_word_embeddings": False},
     fixed={"hidden_act": "silu", "attention_bias": False, "norm_topk_prob": True, "rope_interleave": True,
            "output_router_logits": False},
-    # Widths that follow from others; how training was split and balanced; modules behind the last layer.
-    ignored={"head_dim", "qk_head_dim", "pretraining_tp", "ep_size", "aux_loss_alpha", "seq_aux", "auto_map",
+    # A width that follows from others; how training was split and balanced; modules behind the last layer.
+    ignored={"qk_head_dim", "pretraining_tp", "ep_size", "aux_loss_alpha", "seq_aux", "auto_map",
              "num_nextn_predict_layers", "num_mtp_layers"},
     compounds=(
         Compound(
@@ -139,8 +140,8 @@ CONFIG_TABLE = ConfigTable(
             ("max_positions", "rope_base", "rope_scaling", "yarn_scale"), load_positions, save_positions,
         ),
         Compound(
-            ("num_attention_heads", "num_key_value_heads", *SAID_ONE_WAY), (), load_kind,
-            lambda config: {"num_key_value_heads": config.num_heads},
+            ("num_attention_heads", "num_key_value_heads", "qk_rope_head_dim", "head_dim", *SAID_ONE_WAY), (),
+            load_kind, lambda config: {"num_key_value_heads": config.num_heads},
         ),
     ),
 )  # fmt: skip

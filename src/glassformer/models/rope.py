@@ -35,10 +35,20 @@ NAMES = {  # their name of each quantity -> ours, and whether it may be absent
 }
 
 
+def said_of_rotation(attributes: dict[str, Any]) -> dict[str, Any]:
+    """What is said of the rotation, by its new name or its old one. Raises ValueError where both say something else."""
+    new, old = ({**(attributes.get(name) or {})} for name in ("rope_parameters", "rope_scaling"))
+    if "type" in old:
+        old.setdefault("rope_type", old.pop("type"))
+    if new and {**new, **old} != new:  # their classes forget the first then, its base too
+        raise ValueError(f"config.json has rope_scaling={old} beside rope_parameters={new}; keep one of the two")
+    return new or old
+
+
 def load_rope(attributes: dict[str, Any], *, default_base: float = 10_000.0) -> dict[str, Any]:
     """Their attributes as `max_positions`, `rope_base` and `rope_scaling`. Raises ValueError on others."""
     max_positions = attributes.get("max_position_embeddings", 2048)
-    said = {**(attributes.get("rope_parameters") or attributes.get("rope_scaling") or {})}
+    said = said_of_rotation(attributes)
     base = said.pop("rope_theta", attributes.get("rope_theta", default_base))
     kind = said.pop("rope_type", said.get("type", "default"))
     said.pop("type", None)

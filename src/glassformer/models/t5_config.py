@@ -91,7 +91,10 @@ def _load_feed_forward(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_head(attributes: dict[str, Any]) -> dict[str, Any]:
-    """They scale where the head is tied; what transformers 5 writes says it apart."""
+    """They scale where the head is tied; what transformers 5 writes says it apart.
+
+    The published UMT5 is not scaled, and not tied. transformers 5 (not 4) scales it all the same, by its dim^(−½).
+    """
     tied = attributes.get("tie_word_embeddings", True)
     return {"tied": tied, "scaled": attributes.get("scale_decoder_outputs", tied)}
 

@@ -9,7 +9,12 @@ _YARN = ("beta_fast", "beta_slow", "attention_factor", "truncate")
 
 def load_rope(theirs: dict[str, Any]) -> dict[str, Any]:
     """`rope_base` and `rope_scaling`. Raises ValueError on a scaling, or a number in it, that is not implemented."""
-    said = dict(theirs.get("rope_parameters") or theirs.get("rope_scaling") or {})
+    said, old = (dict(theirs.get(name) or {}) for name in ("rope_parameters", "rope_scaling"))
+    if "type" in old:
+        old.setdefault("rope_type", old.pop("type"))
+    if said and {**said, **old} != said:
+        raise ValueError(f"config.json has rope_scaling={old} beside rope_parameters={said}; keep one of the two")
+    said = said or old
     base = said.pop("rope_theta", theirs.get("rope_theta", 10_000.0))
     kind = said.pop("rope_type", said.get("type", "default"))
     said.pop("type", None)
