@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glassformer.models import gpt2, language_model, llama
 from glassformer.ops import attend, cross_entropy, mask
-from glassformer.parts import activation, attention, cache, embedding, feed_forward, linear, norm, position
+from glassformer.parts import activation, attention, cache, dropout, embedding, feed_forward, linear, norm, position
 
 Patch = pytest.MonkeyPatch
 
@@ -241,7 +241,7 @@ def _(patch: Patch) -> None:
 
 @mistake("dropout still on in evaluation", "gpt2")
 def _(patch: Patch) -> None:
-    patch.setattr(torch.nn.Dropout, "forward", lambda self, x: F.dropout(x, self.p, training=True))
+    patch.setattr(dropout.Dropout, "forward", lambda self, x: F.dropout(x, self.p, training=True))
 
 
 # -- cache -------------------------------------------------------------------------------------------------------------

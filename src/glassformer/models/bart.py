@@ -23,7 +23,7 @@ from glassformer.models.transformer import (
 )
 from glassformer.models.transformer_blocks import DecoderStack, EncoderStack, Sublayers
 from glassformer.ops.mask import Mask
-from glassformer.parts import ACTIVATIONS, Embedding, KeyValueCache, LayerNorm, LearnedPosition
+from glassformer.parts import ACTIVATIONS, Dropout, Embedding, KeyValueCache, LayerNorm, LearnedPosition
 
 OFFSET = 2  # the first two rows of the positions are never read: they were the padding's
 
@@ -132,7 +132,7 @@ class BARTInput(nn.Module):
         super().__init__()
         self.position = LearnedPosition(config.max_positions + OFFSET, config.dim)
         self.norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b t d"], start: int = 0) -> Float[Tensor, "b t d"]:
         positions = torch.arange(start + OFFSET, start + OFFSET + x.shape[1], device=x.device)

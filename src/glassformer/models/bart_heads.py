@@ -14,7 +14,7 @@ from glassformer.models.bart import BART, BODY, CONFIG_TABLE, THREE, BARTConfig
 from glassformer.models.encoder import inside, looks
 from glassformer.models.labels import check_classes, classified, num_classes
 from glassformer.models.outputs import PredictionOutput
-from glassformer.parts import Embedding, Linear
+from glassformer.parts import Dropout, Embedding, Linear
 
 TABLE: Table = {
     **inside(BODY, "bart"), "lm_head": DROP, "final_logits_bias": DROP,
@@ -36,7 +36,7 @@ class BARTForSequenceClassification(nn.Module, Pretrained):
         self.config = config
         self.bart = BART(config)
         self.bart.head = nn.Identity()  # it predicts no tokens
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.transform = Linear(config.dim, config.dim)
         self.head = Linear(config.dim, num_classes(config))
 

@@ -13,6 +13,7 @@ from glassformer.models.encoder import Encoder
 from glassformer.models.labels import LABELS, PROBLEM
 from glassformer.ops.mask import Mask
 from glassformer.parts import ACTIVATIONS, Attention, Embedding, FeedForward, LayerNorm, LearnedPosition, Linear
+from glassformer.parts.dropout import Dropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,7 @@ class BERTBlock(nn.Module):
         self.attention_norm = LayerNorm(config.dim, config.norm_eps)
         self.feed_forward = FeedForward(config.dim, config.hidden_dim, activation=ACTIVATIONS[config.activation])
         self.feed_forward_norm = LayerNorm(config.dim, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b t d"], *, mask: Mask) -> Float[Tensor, "b t d"]:
         x = self.attention_norm(x + self.dropout(self.attention(x, mask=mask)))
@@ -154,7 +155,7 @@ class BERT(Encoder):
         self.position = LearnedPosition(config.max_positions, config.dim)
         self.segment = Embedding(config.num_segments, config.dim)
         self.embed_norm = LayerNorm(config.dim, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BERTBlock(config) for _ in range(config.num_layers))
         self.pooler = BERTPooler(config.dim) if pooled else None
 

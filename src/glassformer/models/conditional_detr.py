@@ -25,7 +25,7 @@ from glassformer.models.outputs import EncoderOutput
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import FocalClasses, SetLoss
 from glassformer.models.vision import check_classes
-from glassformer.parts import Embedding, LayerNorm, Linear
+from glassformer.parts import Dropout, Embedding, LayerNorm, Linear
 from glassformer.parts.conditional_attention import ConditionalAttention, PlacedAttention
 from glassformer.parts.sine_position import sine_points
 
@@ -110,7 +110,7 @@ class ConditionalDecoderBlock(nn.Module):
         self.cross_attention_norm = LayerNorm(config.dim)
         self.feed_forward = feed_forward(config)
         self.feed_forward_norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.first = first
 
     def forward(

@@ -18,7 +18,7 @@ from glassformer.models.vision import (
     check_told,
     class_loss,
 )
-from glassformer.parts import GridPosition, LayerNorm, Linear, PatchEmbedding
+from glassformer.parts import Dropout, GridPosition, LayerNorm, Linear, PatchEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class DeiT(ImageEncoder):
         self.class_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02)
         self.distillation_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02)
         self.position = GridPosition(config.image_size // config.patch_size, config.dim, before=2)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(vit.ViTBlock(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
         self.pooler = vit.ViTPooler(config.dim) if pooler else None

@@ -24,7 +24,7 @@ from glassformer.models.outputs import EncoderOutput
 from glassformer.models.resnet import ResNetConfig
 from glassformer.models.set_loss import OneClass, SetLoss
 from glassformer.models.vision import check_classes
-from glassformer.parts import Attention, Embedding, LayerNorm, Linear
+from glassformer.parts import Attention, Dropout, Embedding, LayerNorm, Linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class DETRDecoderBlock(nn.Module):
         self.cross_attention_norm = LayerNorm(config.dim)
         self.feed_forward = feed_forward(config)
         self.feed_forward_norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Float[Tensor, "b q d"], query: Float[Tensor, "q d"], memory: EncoderMemory

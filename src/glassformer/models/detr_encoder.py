@@ -9,7 +9,7 @@ from glassformer.checkpoints.table import Table
 from glassformer.models.detection import backbone_table, present_places
 from glassformer.models.resnet import ResNet
 from glassformer.ops.mask import Mask
-from glassformer.parts import ACTIVATIONS, Attention, FeedForward, LayerNorm
+from glassformer.parts import ACTIVATIONS, Attention, Dropout, FeedForward, LayerNorm
 from glassformer.parts.batch_norm import FrozenBatchNorm
 from glassformer.parts.sine_position import sine_grid
 
@@ -47,7 +47,7 @@ class DETREncoderBlock(nn.Module):
         self.attention_norm = LayerNorm(config.dim)
         self.feed_forward = feed_forward(config)
         self.feed_forward_norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Float[Tensor, "b s d"], position: Float[Tensor, "#b s d"], mask: Mask

@@ -15,6 +15,7 @@ from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
+    Dropout,
     FeedForward,
     GatedFeedForward,
     GridPosition,
@@ -175,7 +176,7 @@ class DINOv2(ImageEncoder):
         self.class_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02)
         self.mask_token = nn.Parameter(torch.zeros(1, config.dim)) if config.mask_token else None
         self.position = GridPosition(config.image_size // config.patch_size, config.dim, before=1)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(DINOv2Block(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
 

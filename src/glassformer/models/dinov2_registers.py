@@ -12,7 +12,7 @@ from glassformer.models import dinov2
 from glassformer.models.dinov2 import DINOv2Block, DINOv2Config, hide
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes, check_patches
-from glassformer.parts import GridPosition, LayerNorm, PatchEmbedding
+from glassformer.parts import Dropout, GridPosition, LayerNorm, PatchEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class DINOv2WithRegisters(ImageEncoder):
         self.registers = nn.Parameter(torch.randn(1, config.num_registers, config.dim) * 0.02)
         self.mask_token = nn.Parameter(torch.zeros(1, config.dim))
         self.position = GridPosition(config.image_size // config.patch_size, config.dim, before=1, antialias=True)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(DINOv2Block(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
 

@@ -19,7 +19,7 @@ from glassformer.models.heads import (
 from glassformer.models.labels import LABELS, PROBLEM, num_classes
 from glassformer.models.outputs import EncoderOutput
 from glassformer.ops.mask import Mask
-from glassformer.parts import ACTIVATIONS, Embedding, LayerNorm, LearnedPosition, Linear, TiedLinear, relu
+from glassformer.parts import ACTIVATIONS, Dropout, Embedding, LayerNorm, LearnedPosition, Linear, TiedLinear, relu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class DistilBERT(Encoder):
         self.embed = Embedding(config.vocab_size, config.dim)
         self.position = LearnedPosition(config.max_positions, config.dim)
         self.embed_norm = LayerNorm(config.dim, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BERTBlock(config) for _ in range(config.num_layers))
         self.pooler = None
 
@@ -167,7 +167,7 @@ class DistilBERTForSequenceClassification(SequenceClassification):
     def __init__(self, config: DistilBERTConfig) -> None:
         super().__init__(DistilBERT(config))
         self.dense = Linear(config.dim, config.dim)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.head = Linear(config.dim, num_classes(config))
 
     def features(self, encoded: EncoderOutput, attention_mask: Shaped[Tensor, "b t"] | None) -> Float[Tensor, "b d"]:
@@ -182,7 +182,7 @@ class DistilBERTForTokenClassification(TokenClassification):
 
     def __init__(self, config: DistilBERTConfig) -> None:
         super().__init__(DistilBERT(config))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = Linear(config.dim, num_classes(config))
 
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
@@ -197,7 +197,7 @@ class DistilBERTForQuestionAnswering(QuestionAnswering):
 
     def __init__(self, config: DistilBERTConfig) -> None:
         super().__init__(DistilBERT(config))
-        self.dropout = nn.Dropout(config.answer_dropout)
+        self.dropout = Dropout(config.answer_dropout)
         self.head = Linear(config.dim, 2)
 
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

@@ -12,6 +12,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
+    Dropout,
     Embedding,
     FeedForward,
     KeyValueCache,
@@ -93,7 +94,7 @@ class GPTBlock(nn.Module):
         self.attention_norm = LayerNorm(config.dim, config.norm_eps)
         self.feed_forward = FeedForward(config.dim, 4 * config.dim, activation=ACTIVATIONS[config.activation])
         self.feed_forward_norm = LayerNorm(config.dim, config.norm_eps)
-        self.dropout = nn.Dropout(config.residual_dropout)
+        self.dropout = Dropout(config.residual_dropout)
 
     def forward(
         self, x: Float[Tensor, "b t d"], *, mask: Mask, cache: LayerCache | None = None
@@ -114,7 +115,7 @@ class GPT(LanguageModel):
         self.config = config
         self.embed = Embedding(config.vocab_size, config.dim)
         self.position = LearnedPosition(config.max_positions, config.dim)
-        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = Dropout(config.embedding_dropout)
         self.blocks = nn.ModuleList(GPTBlock(config) for _ in range(config.num_layers))
         self.head = TiedLinear(self.embed)
 

@@ -12,6 +12,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
+    Dropout,
     Embedding,
     FeedForward,
     KeyValueCache,
@@ -108,7 +109,7 @@ class GPT2Block(nn.Module):
         self.feed_forward = FeedForward(
             config.dim, config.hidden_dim or 4 * config.dim, activation=ACTIVATIONS[config.activation]
         )
-        self.dropout = nn.Dropout(config.residual_dropout)
+        self.dropout = Dropout(config.residual_dropout)
         # "We scale the weights of residual layers at initialization by 1/√N", N their number (section 2.3).
         for layer in (self.attention.output, self.feed_forward.down):
             nn.init.normal_(layer.weight, std=0.02 / (2 * config.num_layers) ** 0.5)
@@ -132,7 +133,7 @@ class GPT2(LanguageModel):
         self.config = config
         self.embed = Embedding(config.vocab_size, config.dim)
         self.position = LearnedPosition(config.max_positions, config.dim)
-        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = Dropout(config.embedding_dropout)
         self.blocks = nn.ModuleList(GPT2Block(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
         self.head = TiedLinear(self.embed) if config.tied else Linear(config.dim, config.vocab_size, bias=False)

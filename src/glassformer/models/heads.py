@@ -13,7 +13,7 @@ from glassformer.models.encoder import Encoder, counted_at_padding
 from glassformer.models.labels import check_classes, check_labels, classified, mean_cross_entropy, num_classes
 from glassformer.models.outputs import EncoderOutput, PredictionOutput, SpanOutput
 from glassformer.ops.cross_entropy import IGNORE, CrossEntropyKernel, reference
-from glassformer.parts import Embedding, LayerNorm, Linear
+from glassformer.parts import Dropout, Embedding, LayerNorm, Linear
 from glassformer.parts.activation import Activation
 
 
@@ -64,9 +64,9 @@ class Head(nn.Module, Pretrained, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def classifier_dropout(config: Any) -> nn.Dropout:
+def classifier_dropout(config: Any) -> Dropout:
     """What stands before a classifier while it learns: `classifier_dropout`, or else the encoder's `dropout`."""
-    return nn.Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
+    return Dropout(config.dropout if config.classifier_dropout is None else config.classifier_dropout)
 
 
 class HeadTransform(nn.Module):

@@ -16,7 +16,7 @@ from glassformer.models.mask_loss import MaskLoss, MaskTargets
 from glassformer.models.outputs import UniversalSegmentationOutput
 from glassformer.models.swin_backbone import SwinBackbone, backbone_table
 from glassformer.ops.mask import Mask
-from glassformer.parts import ACTIVATIONS, Attention, Embedding, FeedForward, LayerNorm, Linear
+from glassformer.parts import ACTIVATIONS, Attention, Dropout, Embedding, FeedForward, LayerNorm, Linear
 
 Prediction = tuple[Float[Tensor, "b q d"], Float[Tensor, "b q y x"]]
 
@@ -64,7 +64,7 @@ class Mask2FormerBlock(nn.Module):
             dim, config.hidden_dim, activation=ACTIVATIONS[config.activation], dropout=dropout
         )
         self.feed_forward_norm = LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)

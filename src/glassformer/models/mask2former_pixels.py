@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.table import Table
 from glassformer.models.mask2former_config import NUM_STAGES, Mask2FormerConfig
-from glassformer.parts import FeedForward, LayerNorm, relu
+from glassformer.parts import Dropout, FeedForward, LayerNorm, relu
 from glassformer.parts.deformable_attention import DeformableAttention, Sizes, grid_centres
 from glassformer.parts.sine_position import sine_grid
 
@@ -40,7 +40,7 @@ class PixelDecoderBlock(nn.Module):
         self.attention_norm = LayerNorm(dim)
         self.feed_forward = FeedForward(dim, config.encoder_hidden_dim, activation=relu, dropout=config.dropout)
         self.feed_forward_norm = LayerNorm(dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Float[Tensor, "b s d"], where: Float[Tensor, "1 s d"], centres: Float[Tensor, "1 s l 2"], sizes: Sizes

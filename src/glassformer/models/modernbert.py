@@ -12,7 +12,7 @@ from glassformer.models.encoder import Encoder
 from glassformer.models.labels import LABELS, PROBLEM
 from glassformer.models.rope import load_rope
 from glassformer.ops.mask import Mask
-from glassformer.parts import ACTIVATIONS, Attention, Embedding, GatedFeedForward, LayerNorm, Rotary, Rotation
+from glassformer.parts import ACTIVATIONS, Attention, Dropout, Embedding, GatedFeedForward, LayerNorm, Rotary, Rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ class ModernBERTBlock(nn.Module):
         super().__init__()
         self.attention_norm = LayerNorm(config.dim, config.norm_eps, bias=False) if layer else nn.Identity()
         self.attention = Attention(config.dim, config.num_heads, biased="", dropout=config.attention_dropout)
-        self.dropout = nn.Dropout(config.attention_dropout)
+        self.dropout = Dropout(config.attention_dropout)
         self.feed_forward_norm = LayerNorm(config.dim, config.norm_eps, bias=False)
         self.feed_forward = GatedFeedForward(config.dim, config.hidden_dim, activation=ACTIVATIONS[config.activation])
 
@@ -178,7 +178,7 @@ class ModernBERT(Encoder):
         self.config = config
         self.embed = Embedding(config.vocab_size, config.dim)
         self.embed_norm = LayerNorm(config.dim, config.norm_eps, bias=False)
-        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = Dropout(config.embedding_dropout)
         self.rotary = Rotary(config.dim // config.num_heads, base=config.rope_base)
         self.local_rotary = Rotary(config.dim // config.num_heads, base=config.local_rope_base)
         self.blocks = nn.ModuleList(ModernBERTBlock(config, layer) for layer in range(config.num_layers))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from glassformer.checkpoints.table import Table, Tied
 from glassformer.models.encoder import inside
@@ -18,7 +18,7 @@ from glassformer.models.heads import (
 from glassformer.models.labels import num_classes
 from glassformer.models.modernbert import CONFIG_TABLE, ENCODER, ModernBERT, ModernBERTConfig
 from glassformer.models.outputs import EncoderOutput
-from glassformer.parts import ACTIVATIONS, LayerNorm, Linear, TiedLinear
+from glassformer.parts import ACTIVATIONS, Dropout, LayerNorm, Linear, TiedLinear
 
 TRANSFORMED: Table = {**inside(ENCODER), "head.{dense,norm}": "transform.{dense,norm}"}
 CLASSIFIED: Table = {**TRANSFORMED, "classifier": "head"}
@@ -57,7 +57,7 @@ class ModernBERTForSequenceClassification(SequenceClassification):
     def __init__(self, config: ModernBERTConfig) -> None:
         super().__init__(ModernBERT(config))
         self.transform = transform(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.head = Linear(config.dim, num_classes(config))
 
     def features(self, encoded: EncoderOutput, attention_mask: Shaped[Tensor, "b t"] | None) -> Float[Tensor, "b d"]:
@@ -74,7 +74,7 @@ class ModernBERTForTokenClassification(TokenClassification):
     def __init__(self, config: ModernBERTConfig) -> None:
         super().__init__(ModernBERT(config))
         self.transform = transform(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.head = Linear(config.dim, num_classes(config))
 
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
@@ -90,7 +90,7 @@ class ModernBERTForQuestionAnswering(QuestionAnswering):
     def __init__(self, config: ModernBERTConfig) -> None:
         super().__init__(ModernBERT(config))
         self.transform = transform(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.head = Linear(config.dim, 2)
 
     def features(self, hidden: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:

@@ -21,7 +21,7 @@ from glassformer.models.heads import (
 from glassformer.models.labels import LABELS, PROBLEM, num_classes
 from glassformer.models.outputs import EncoderOutput
 from glassformer.ops.mask import Mask
-from glassformer.parts import Embedding, LayerNorm, LearnedPosition, Linear, TiedLinear, gelu
+from glassformer.parts import Dropout, Embedding, LayerNorm, LearnedPosition, Linear, TiedLinear, gelu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class RoBERTa(Encoder):
         self.position = LearnedPosition(config.max_positions, config.dim)
         self.segment = Embedding(config.num_segments, config.dim)
         self.embed_norm = LayerNorm(config.dim, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(BERTBlock(config) for _ in range(config.num_layers))
         self.pooler = BERTPooler(config.dim) if pooled else None
 

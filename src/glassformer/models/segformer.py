@@ -12,6 +12,7 @@ from glassformer.models.vision import CLASSES, StagedEncoder, check_classes
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
+    Dropout,
     LayerNorm,
     MixFeedForward,
     OverlappingPatchEmbedding,
@@ -145,7 +146,7 @@ class SegFormerBlock(nn.Module):
         self.feed_forward = MixFeedForward(
             dim, hidden_dim, activation=ACTIVATIONS[config.activation], dropout=config.dropout
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.path_dropout = StochasticDepth(path_dropout)
 
     def forward(self, x: Float[Tensor, "b y x d"]) -> Float[Tensor, "b y x d"]:

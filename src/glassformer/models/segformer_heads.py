@@ -12,7 +12,7 @@ from glassformer.models.outputs import SegmentationOutput
 from glassformer.models.segformer import SegFormer, SegFormerConfig, config_table, encoder_table
 from glassformer.models.vision import ImageClassification
 from glassformer.ops.cross_entropy import IGNORE
-from glassformer.parts import Linear
+from glassformer.parts import Dropout, Linear
 
 UNLABELLED = 255
 """The label of a pixel that does not count, as data sets of segmentation write it."""
@@ -41,7 +41,7 @@ class SegFormerDecoder(nn.Module):
         self.project = nn.ModuleList(Linear(width, dim) for width in config.dims)
         self.fuse = nn.Conv2d(dim * len(config.dims), dim, 1, bias=False)
         self.norm = nn.BatchNorm2d(dim)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.head = nn.Conv2d(dim, config.num_classes, 1)
         nn.init.kaiming_normal_(self.fuse.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.head.weight, std=0.02)

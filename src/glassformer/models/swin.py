@@ -15,6 +15,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
+    Dropout,
     FeedForward,
     LayerNorm,
     Linear,
@@ -155,7 +156,7 @@ class SwinBlock(nn.Module):
         self.bias = WindowBias(num_heads, config.window_size)
         self.feed_forward_norm = LayerNorm(dim, config.norm_eps)
         self.feed_forward = FeedForward(dim, hidden_dim, activation=ACTIVATIONS[config.activation])
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.path_dropout = StochasticDepth(path_dropout)
 
     def forward(self, x: Float[Tensor, "b y x d"], *, windows: Windows, mask: Mask) -> Float[Tensor, "b y x d"]:
@@ -210,7 +211,7 @@ class Swin(StagedEncoder):
         self.config = config
         self.patches = PatchEmbedding(config.channels, config.patch_size, config.dim)
         self.patch_norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.stages = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
         self.norm = LayerNorm(config.final_dim, config.norm_eps)
 

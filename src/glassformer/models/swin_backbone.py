@@ -10,7 +10,7 @@ from glassformer.checkpoints.table import DROP, Table
 from glassformer.models.swin import SwinConfig, SwinStage
 from glassformer.models.swin import encoder_table as swin_table
 from glassformer.models.vision import StagedEncoder
-from glassformer.parts import LayerNorm, PatchEmbedding, Windows
+from glassformer.parts import Dropout, LayerNorm, PatchEmbedding, Windows
 
 
 def backbone_table(theirs: str, ours: str) -> Table:
@@ -31,7 +31,7 @@ class SwinBackbone(StagedEncoder):
         self.config = config
         self.patches = PatchEmbedding(config.channels, config.patch_size, config.dim)
         self.patch_norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.stages = nn.ModuleList(SwinStage(config, stage) for stage in range(len(config.depths)))
         self.norms = nn.ModuleList(LayerNorm(width) for width in self.widths)
 

@@ -16,6 +16,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import (
     ACTIVATIONS,
     Attention,
+    Dropout,
     FeedForward,
     LayerNorm,
     Linear,
@@ -151,7 +152,7 @@ class SwinV2Block(nn.Module):
         self.attention_norm = LayerNorm(dim, config.norm_eps)
         self.feed_forward = FeedForward(dim, hidden_dim, activation=ACTIVATIONS[config.activation])
         self.feed_forward_norm = LayerNorm(dim, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.path_dropout = StochasticDepth(path_dropout)
         for norm in (self.attention_norm, self.feed_forward_norm):
             nn.init.zeros_(norm.weight)  # the block starts as the identity (the released code)
@@ -209,7 +210,7 @@ class SwinV2(StagedEncoder):
         self.config = config
         self.patches = PatchEmbedding(config.channels, config.patch_size, config.dim)
         self.patch_norm = LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.stages = nn.ModuleList(SwinV2Stage(config, stage) for stage in range(len(config.depths)))
         self.norm = LayerNorm(config.final_dim, config.norm_eps)
 

@@ -16,6 +16,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import (
     Attention,
     BucketedBias,
+    Dropout,
     Embedding,
     FeedForward,
     GatedFeedForward,
@@ -64,7 +65,7 @@ class T5EncoderBlock(nn.Module):
         self.attention = _attention(config)
         self.feed_forward_norm = RMSNorm(config.dim, config.norm_eps)
         self.feed_forward = _feed_forward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b s d"], *, mask: Mask, score_bias: Tensor) -> Float[Tensor, "b s d"]:
         x = x + self.dropout(self.attention(self.attention_norm(x), mask=mask, score_bias=score_bias))
@@ -82,7 +83,7 @@ class T5DecoderBlock(nn.Module):
         self.cross_attention = _attention(config)
         self.feed_forward_norm = RMSNorm(config.dim, config.norm_eps)
         self.feed_forward = _feed_forward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -114,7 +115,7 @@ class T5Stack(nn.Module):
         self.biases = nn.ModuleList(biases)
         self.blocks = nn.ModuleList(blocks)
         self.norm = RMSNorm(config.dim, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Float[Tensor, "b t d"], *context: Tensor, cache: KeyValueCache | None = None, **masks: Mask

@@ -13,7 +13,7 @@ from glassformer.checkpoints.config import ACTIVATION_NAMES, ConfigTable, Values
 from glassformer.checkpoints.table import Split, Table
 from glassformer.models.video import PLACE_STD, VideoClassification, VideoEncoder, draw_by_width
 from glassformer.models.vision import CLASSES, check_classes, check_patches
-from glassformer.parts import ACTIVATIONS, Attention, FeedForward, LayerNorm, Linear, PatchEmbedding
+from glassformer.parts import ACTIVATIONS, Attention, Dropout, FeedForward, LayerNorm, Linear, PatchEmbedding
 
 ATTENTIONS = {"divided": "divided_space_time", "joint": "joint_space_time", "space": "space_only"}
 """What a patch sees -> their name for it."""
@@ -140,7 +140,7 @@ class TimeSformerBlock(nn.Module):
         self.feed_forward = FeedForward(
             config.dim, config.hidden_dim, activation=ACTIVATIONS[config.activation], dropout=config.dropout
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b s d"], frames: int) -> Float[Tensor, "b s d"]:
         x = self.along_time_and_space(x, frames) if self.divided else x + self.space(x)
@@ -181,7 +181,7 @@ class TimeSformer(VideoEncoder):
         self.place = nn.Parameter(torch.randn(1, 1 + self.size**2, config.dim) * PLACE_STD)
         timed = config.attention != "space"
         self.time = nn.Parameter(torch.randn(1, config.num_frames, config.dim) * PLACE_STD) if timed else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(TimeSformerBlock(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
         draw_by_width(self)

@@ -17,7 +17,7 @@ from glassformer.checkpoints.table import DROP, Table, Tied, Unsqueezed
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel, padding
 from glassformer.models.transformer_blocks import DecoderStack, EncoderStack, Sublayers
 from glassformer.ops.mask import Mask
-from glassformer.parts import ACTIVATIONS, Embedding, KeyValueCache, Linear, SinusoidalPosition, TiedLinear
+from glassformer.parts import ACTIVATIONS, Dropout, Embedding, KeyValueCache, Linear, SinusoidalPosition, TiedLinear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,7 @@ class TokenTransformer(SequenceToSequenceModel):
         )  # fmt: skip
         self.embed = Embedding(config.vocab_size, config.dim)
         self.position = SinusoidalPosition(config.max_positions, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = EncoderStack(config.num_encoder_layers, sublayers)
         self.decoder = DecoderStack(config.num_decoder_layers, sublayers)
         self.head = biased_head(self.embed)

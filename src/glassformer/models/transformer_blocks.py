@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.ops.mask import Mask
-from glassformer.parts import Attention, FeedForward, KeyValueCache, LayerCache, LayerNorm
+from glassformer.parts import Attention, Dropout, FeedForward, KeyValueCache, LayerCache, LayerNorm
 from glassformer.parts.activation import Activation, relu
 
 Residual = Callable[[Tensor, nn.Module, Callable[[Tensor], Tensor]], Tensor]
@@ -65,7 +65,7 @@ class EncoderBlock(nn.Module):
         self.residual = of.residual
         self.attention, self.attention_norm = of.attention(), of.norm()
         self.feed_forward, self.feed_forward_norm = of.feed_forward(), of.norm()
-        self.dropout = nn.Dropout(of.dropout)
+        self.dropout = Dropout(of.dropout)
 
     def forward(
         self, x: Float[Tensor, "b s d"], *, mask: Mask, score_bias: Float[Tensor, "#b #h s s"] | None = None
@@ -84,7 +84,7 @@ class DecoderBlock(nn.Module):
         self.attention, self.attention_norm = of.attention(), of.norm()
         self.cross_attention, self.cross_attention_norm = of.attention(), of.norm()
         self.feed_forward, self.feed_forward_norm = of.feed_forward(), of.norm()
-        self.dropout = nn.Dropout(of.dropout)
+        self.dropout = Dropout(of.dropout)
 
     def forward(
         self,

@@ -11,6 +11,7 @@ from glassformer.models.outputs import EncoderOutput, ReconstructionOutput
 from glassformer.models.video import VideoClassification, VideoEncoder, draw_by_width
 from glassformer.models.videomae_config import VideoMAEConfig, config_table
 from glassformer.parts import ACTIVATIONS, Attention, FeedForward, FixedPosition, LayerNorm, Linear, TubeletEmbedding
+from glassformer.parts.dropout import Dropout
 
 PIXEL_MEAN, PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet: what clips of three channels were normalised with, and what targets are freed of again."""
@@ -56,7 +57,7 @@ class VideoMAEBlock(nn.Module):
         self.attention = Attention(dim, num_heads, biased=biased, dropout=config.attention_dropout)
         self.feed_forward_norm = LayerNorm(dim, config.norm_eps)
         self.feed_forward = FeedForward(dim, hidden_dim, activation=ACTIVATIONS[config.activation])
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         x = x + self.dropout(self.attention(self.attention_norm(x)))

@@ -12,6 +12,7 @@ from glassformer.checkpoints.table import Table
 from glassformer.models.outputs import EncoderOutput
 from glassformer.models.vision import CLASSES, ImageClassification, ImageEncoder, check_classes, check_patches
 from glassformer.parts import ACTIVATIONS, Attention, FeedForward, GridPosition, LayerNorm, Linear, PatchEmbedding
+from glassformer.parts.dropout import Dropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +125,7 @@ class ViTBlock(nn.Module):
         self.attention = Attention(config.dim, config.num_heads, biased=biased, dropout=config.attention_dropout)
         self.feed_forward_norm = LayerNorm(config.dim, config.norm_eps)
         self.feed_forward = FeedForward(config.dim, config.hidden_dim, activation=ACTIVATIONS[config.activation])
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b t d"]:
         x = x + self.dropout(self.attention(self.attention_norm(x)))
@@ -156,7 +157,7 @@ class ViT(ImageEncoder):
         self.patches = PatchEmbedding(config.channels, config.patch_size, config.dim)
         self.class_token = nn.Parameter(torch.randn(1, 1, config.dim) * 0.02) if token else None
         self.position = GridPosition(config.image_size // config.patch_size, config.dim, before=int(token))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(ViTBlock(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
         self.pooler = ViTPooler(config.dim) if pooler and token else None

@@ -15,7 +15,7 @@ from glassformer.models import vit
 from glassformer.models.video import PLACE_STD, VideoClassification, VideoEncoder, draw_by_width
 from glassformer.models.vision import check_classes, check_patches
 from glassformer.models.vit import ViTBlock, ViTPooler
-from glassformer.parts import LayerNorm, TubeletEmbedding
+from glassformer.parts import Dropout, LayerNorm, TubeletEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ class ViViT(VideoEncoder):
         self.patches = TubeletEmbedding(config.channels, config.tubelet_frames, config.patch_size, config.dim)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim))
         self.position = TubeletPosition(config.grid, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(ViTBlock(config) for _ in range(config.num_layers))
         self.norm = LayerNorm(config.dim, config.norm_eps)
         self.pooler = ViTPooler(config.dim) if pooler else None

@@ -6,6 +6,7 @@ from glassformer.parts.attention_in_windows import attend_in_windows
 from glassformer.parts.by_parts import few_at_a_time
 from glassformer.parts.cache import KeyValueCache, LayerCache
 from glassformer.parts.deformable_attention import DeformableAttention
+from glassformer.parts.dropout import Dropout
 from glassformer.parts.embedding import Embedding
 from glassformer.parts.experts import GroupedRouter, MixtureOfExperts, Routing, TopKRouter, load_balancing_loss
 from glassformer.parts.feed_forward import FeedForward, GatedFeedForward
@@ -46,6 +47,7 @@ __all__ = [
     "CrossAttention",
     "DeformableAttention",
     "DepthwiseConvolution",
+    "Dropout",
     "DynamicScaling",
     "Embedding",
     "FeedForward",

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from glassformer.ops.sublayers import feed_forward
 from glassformer.parts.activation import LEARNED, Activation, gelu, silu
+from glassformer.parts.dropout import Dropout
 from glassformer.parts.linear import Linear, activated, learning, passes
 
 
@@ -18,7 +19,7 @@ class FeedForward(nn.Module):
         self.up = Linear(dim, hidden_dim, bias=bias)
         self.down = Linear(hidden_dim, dim, bias=bias)
         self.activation = activation
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
         found = learning((self.up, self.down), x)
@@ -39,7 +40,7 @@ class GatedFeedForward(nn.Module):
         self.up = Linear(dim, hidden_dim, bias=bias)
         self.down = Linear(hidden_dim, dim, bias=bias)
         self.activation = activation
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
         return self.down(self.dropout(activated(self.gate, self.activation, x) * self.up(x)))

@@ -11,6 +11,7 @@ from torch.nn.modules import module
 from glassformer.ops.linear import LinearKernel, linear_kernel
 from glassformer.ops.linear_onednn import Affine, asks_for_gradients, traced, working_dtype
 from glassformer.parts.activation import ACTIVATIONS, Activation
+from glassformer.parts.dropout import Dropout
 from glassformer.parts.embedding import Embedding
 
 
@@ -123,7 +124,7 @@ def passes(*layers: nn.Module) -> bool:
     """Whether layers give what they are given, and nobody listens: identities, or dropouts that drop nothing."""
     for layer in layers:
         kind = type(layer)
-        if listened(layer) or not (kind is nn.Identity or (kind is nn.Dropout and not (layer.training and layer.p))):
+        if listened(layer) or not (kind is nn.Identity or (kind is Dropout and not (layer.training and layer.p))):
             return False
     return True
 

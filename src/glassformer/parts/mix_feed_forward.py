@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.parts.activation import Activation, gelu
+from glassformer.parts.dropout import Dropout
 from glassformer.parts.linear import Linear
 
 
@@ -77,7 +78,7 @@ class MixFeedForward(nn.Module):
         self.mix = DepthwiseConvolution(hidden_dim)
         self.down = Linear(hidden_dim, dim)
         self.activation = activation
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "b y x d"]) -> Float[Tensor, "b y x d"]:
         return self.down(self.dropout(self.activation(self.mix(self.up(x)))))

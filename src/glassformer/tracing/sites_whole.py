@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from glassformer.ops.dropout import kept
 from glassformer.tracing.agreement import error
 from glassformer.tracing.hypotheses import Finding
 from glassformer.tracing.place import Place, alike, real, value_of
@@ -23,6 +24,8 @@ class NoDropout(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in DROPOUTS:
             return args[0] if args else kwargs["input"]
+        if func is kept:  # ours: layers and attention multiply by it
+            return torch.ones_like(args[0])
         if func is F.scaled_dot_product_attention:
             args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args
             if len(args) <= 4:
