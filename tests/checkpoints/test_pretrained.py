@@ -188,7 +188,7 @@ def test_a_head_beside_a_tied_embedding_is_taken_when_equal(tmp_path):
     assert_same(Toy.from_pretrained(folder), model)
 
 
-@pytest.mark.parametrize("attributes", [{"n_embd": 2**62}, {"n_embd": 0, "head_dim": 0}])
+@pytest.mark.parametrize("attributes", [{"n_embd": 2**31 - 1, "vocab_size": 2**31 - 1}, {"n_embd": 0, "head_dim": 0}])
 def test_a_model_that_cannot_be_built_is_refused(tmp_path, monkeypatch, attributes):
     folder = their_folder(tmp_path / "m")
     change_config(folder, **attributes)
@@ -201,7 +201,13 @@ def test_a_model_that_cannot_be_built_is_refused(tmp_path, monkeypatch, attribut
 def test_a_config_that_says_untied_needs_the_head(tmp_path):
     folder = their_folder(tmp_path / "m")
     change_config(folder, tie_word_embeddings=False)
-    with pytest.raises(ValueError, match=r"lacks lm_head\.weight \(ours: head\.weight\)"):
+    body = r"asks for: the body without its head; save it with its head \(as ToyLMHead\), or set tie_word_embeddings to"
+    with pytest.raises(
+        ValueError, match=rf"lacks lm_head\.weight \(ours: head\.weight\), which its config\.json {body}"
+    ):
+        Toy.from_pretrained(folder)
+    change_weights(folder, toy__wte__weight=None)
+    with pytest.raises(ValueError, match=r"lacks toy\.wte\.weight.* asks for$"):
         Toy.from_pretrained(folder)
 
 
@@ -248,6 +254,21 @@ def test_what_weights_cannot_be_or_where_is_refused_by_its_name(placement, error
     folder = their_folder(tmp_path / "m")
     with pytest.raises(error, match=message):
         Toy.from_pretrained(folder, **placement)
+
+
+def test_more_layers_than_there_are_tensors_are_refused_before_they_are_built(tmp_path):
+    folder = their_folder(tmp_path / "m")
+    change_config(folder, n_layer=10**12)
+    with pytest.raises(ValueError, match=r"m: config\.json has n_layer=1000000000000, but there are only \d+ tensors"):
+        Toy.from_pretrained(folder)
+
+
+def test_a_config_without_a_family_says_what_it_lacks(tmp_path):
+    folder = their_folder(tmp_path / "m")
+    for text, says in (("{}", "has no model_type"), ('{"model_type": 5}', "has model_type=5")):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"config\.json {says}; expected the name of the family"):
+            Toy.from_pretrained(folder)
 
 
 def test_what_a_config_says_that_no_model_can_be_names_the_folder(tmp_path):
@@ -326,7 +347,7 @@ def test_a_buffer_that_nobody_fills_is_a_programming_error(tmp_path):
             self.config, self.embed = config, nn.Embedding(2, 2)
             self.register_buffer("angles", torch.ones(2), persistent=False)
 
-    Forgetful(ToyConfig()).save_pretrained(tmp_path / "m")
+    Forgetful(ToyConfig(num_layers=1)).save_pretrained(tmp_path / "m")
     with pytest.raises(RuntimeError, match="no file fills angles of Forgetful: its module needs reset_buffers"):
         Forgetful.from_pretrained(tmp_path / "m")
 

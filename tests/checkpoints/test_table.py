@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glassformer.checkpoints.table import DROP, Split, Table, Tied, Transpose, Unsqueezed, load, rows, save
+from glassformer.checkpoints.table import DROP, Computed, Split, Table, Tied, Transpose, Unsqueezed, load, rows, save
 
 GPT2: Table = {
     "[transformer.]{wte,wpe}": "{embed,position}",
@@ -95,6 +95,19 @@ def test_dropped_tensors_are_never_read():
     }
     theirs = gpt2_file()
     assert_equal(dict(load(Unreadable(theirs | extra), GPT2)), dict(load(theirs, GPT2)))
+
+
+def test_a_computed_tensor_may_be_absent_or_close_to_ours_and_is_never_written():
+    table: Table = {"a": "b", "waves": Computed(lambda shape: torch.arange(shape[0]) / 4)}
+    state = {"a.weight": torch.ones(2)}
+    for waves in (torch.arange(3) / 4, torch.arange(3) / 4 + 5e-5, (torch.arange(3) / 4).bfloat16()):
+        assert list(load(state | {"waves.weight": waves}, table)) == ["b.weight"]
+    assert list(save(load(state, table), table)) == ["a.weight"]
+    for wrong in (torch.arange(3) / 4 + 1e-3, torch.tensor([0.0, torch.nan, 0.5]), torch.tensor([0, 1, 2])):
+        with pytest.raises(
+            ValueError, match=r"tensor 'waves.weight' is computed here, not read, and the file's differs"
+        ):
+            load(state | {"waves.weight": wrong}, table)
 
 
 def test_tied_copies_must_be_equal_and_one_is_enough():

@@ -1,5 +1,6 @@
 """Encoder-decoders: what they refuse, and text in, text out."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 from declared_encoder_decoders import ENCODER_DECODERS
 from properties import build, redraw
 
+from glassformer.checkpoints.files import TensorFile, write_tensors
 from glassformer.generation import generate, stream_text
 from glassformer.models.t5 import T5
 from glassformer.models.t5_config import T5Config
+from glassformer.models.transformer import TokenTransformer, TransformerConfig
 from glassformer.text import ByteTokenizer
 
 BY_NAME = {case.name: case for case in ENCODER_DECODERS}
@@ -130,3 +133,25 @@ def test_a_text_is_answered_from_its_ids_and_the_end_token_up_to_the_end_token()
         assert len(pieces) == len(said.split(b"?")[0])
         ended += b"?" in said
     assert 0 < ended < 30
+
+
+def test_positions_that_a_marian_file_holds_must_be_those_that_are_computed(tmp_path: Path) -> None:
+    from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding
+
+    ours = TokenTransformer(TransformerConfig(vocab_size=9, dim=16, num_encoder_layers=1, num_decoder_layers=1,
+                                              num_heads=2, hidden_dim=8, max_positions=32))  # fmt: skip
+    ours.save_pretrained(tmp_path, digests=False)
+    theirs = MarianSinusoidalPositionalEmbedding(32, 16)
+    theirs.weight = torch.nn.Parameter(theirs.create_weight())
+    file, added = tmp_path / "model.safetensors", "model.encoder.embed_positions.weight"
+    tensors = {name: tensor.clone() for name, tensor in TensorFile(file).items()}  # the file is replaced below
+    write_tensors(file, tensors | {added: theirs.weight.detach()})
+    assert TokenTransformer.from_pretrained(tmp_path).config == ours.config
+    alternating = ours.position(torch.arange(32))
+    for wrong, message in (
+        (alternating, rf"tensor '{added}' is computed here, not read, and the file's differs by up to \d"),
+        (alternating[0], r"a table of positions has the shape \(16,\)"),
+    ):
+        write_tensors(file, tensors | {added: wrong.contiguous()})
+        with pytest.raises(ValueError, match=message):
+            TokenTransformer.from_pretrained(tmp_path)

@@ -65,6 +65,12 @@ GENERATION = words("""
     encoder_no_repeat_ngram_size bad_words_ids num_return_sequences return_dict_in_generate remove_invalid_values
     exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
 """)  # configs of transformers v4 carried them
+LARGEST = 2**31 - 1  # what any size may be; the product of two still is a number that tensors can have
+MODULES = words("""
+    n_layer n_layers num_layers num_hidden_layers num_decoder_layers encoder_layers decoder_layers
+    decoder_num_hidden_layers num_local_experts n_routed_experts depths
+""")
+"""How often a module is made, each time with tensors of its own."""
 IGNORED = SPECIAL_TOKENS | BOOKKEEPING | RUNNING | DRAWING | GENERATION
 """Attributes that change no output of a model, the same for all models. One that a table names is not ignored there."""
 
@@ -275,6 +281,16 @@ class ConfigTable:
                 )
 
 
+def check_modules(attributes: Attributes, num_tensors: int) -> None:
+    """Raise ValueError where more modules are asked for than so many tensors can fill: building them may not end."""
+    for name, value in attributes.items():
+        if isinstance(value, Mapping):
+            check_modules(value, num_tensors)
+        most = max((v for v in (value if isinstance(value, list) else [value]) if type(v) is int), default=0)
+        if name in MODULES and most > num_tensors:
+            raise ValueError(f"config.json has {name}={value}, but there are only {num_tensors} tensors to fill them")
+
+
 def special_tokens(attributes: Attributes) -> dict[str, Any]:
     """The special tokens that a `config.json` names: hand them to `save_pretrained` to keep them."""
     return {name: value for name, value in attributes.items() if name in SPECIAL_TOKENS and value is not None}
@@ -293,7 +309,7 @@ type_hints = cache(get_type_hints)
 
 
 def check_type(config: type, name: str, value: Any, theirs: str) -> None:
-    """Raise ValueError where a plain value is not of its field's type, is negative for an int, or no finite number."""
+    """Raise ValueError where a plain value is not of its field's type, or no size: a negative, endless or no number."""
     if is_dataclass(type(value)):
         for part in fields(value):
             check_type(type(value), part.name, getattr(value, part.name), theirs)
@@ -304,7 +320,11 @@ def check_type(config: type, name: str, value: Any, theirs: str) -> None:
     if any(f.name == name and f.default is None for f in fields(config)):
         options.add(NoneType)  # an int that the config itself fills in
     fitting = type(value) in (options | {int} if float in options else options)
-    if not fitting or (type(value) is int and value < 0) or (type(value) is float and not math.isfinite(value)):
+    if (
+        not fitting
+        or (type(value) is int and not 0 <= value <= LARGEST)
+        or (type(value) is float and not math.isfinite(value))
+    ):
         kinds = " or ".join(sorted("null" if option is NoneType else option.__name__ for option in options))
-        sign = ", not negative" if fitting and type(value) is int else ""
-        raise ValueError(f"config.json has {theirs}={value!r}; expected {kinds}{sign}")
+        span = f" from 0 to {largest:,}" if fitting and type(value) is int else ""
+        raise ValueError(f"config.json has {theirs}={value!r}; expected {kinds}{span}")

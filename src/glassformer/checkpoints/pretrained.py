@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from glassformer.checkpoints import looked
-from glassformer.checkpoints.config import ConfigTable
+from glassformer.checkpoints.config import ConfigTable, check_modules
 from glassformer.checkpoints.folders import CONFIG, TensorFolder, read_json, weight_files, write_folder, write_json
 from glassformer.checkpoints.hub import resolve
 from glassformer.checkpoints.skeleton import skeleton
@@ -59,9 +59,8 @@ class Pretrained(ABC):
         """
         check_placement(dtype, device)
         folder = resolve(path_or_id)
-        config = read_as(folder, cls)
-        weights = TensorFolder(folder)
-        config = cls.settled(config, weights)
+        attributes, weights = read_config(folder, cls), TensorFolder(folder)
+        config = cls.settled(read_as(folder, cls, attributes, weights), weights)
         with torch.inference_mode(False):  # parameters that can be trained, and whose changes kernels can see
             model: Any = built(folder, cls, config)
             tensors = load(weights, cls._table(config))
@@ -128,10 +127,11 @@ def check_placement(dtype: Any, device: Any) -> None:
                          "'with torch.device(\"meta\"): create_model(NAME)'")  # fmt: skip
 
 
-def read_as(folder: Path, opener: type[Pretrained]) -> Any:
+def read_as(folder: Path, opener: type[Pretrained], attributes: Mapping[str, Any], weights: TensorFolder) -> Any:
     """A folder's config, as the opener has it. ValueError naming the folder for what it cannot have."""
-    attributes, table = read_config(folder, opener), opener.config_table
+    table = opener.config_table
     try:
+        check_modules(attributes, len(weights))
         return table.load(attributes)
     except ValueError as error:
         strange = set(attributes.get("architectures") or ()) - {*table.architectures, *table.within}
@@ -149,7 +149,9 @@ def read_config(folder: Path, *openers: type[Pretrained]) -> dict[str, Any]:
         raise ValueError(
             f"{folder / CONFIG} has architectures={attributes['architectures']!r}; expected a list of names"
         )
-    family = attributes.get("model_type")
+    if not isinstance(family := attributes.get("model_type"), str):
+        says = f"has model_type={family!r}" if "model_type" in attributes else "has no model_type"
+        raise ValueError(f"{folder / CONFIG} {says}; expected the name of the family, such as 'gpt2', and its sizes")
     if not any(family in opener.config_table.model_types for opener in openers):
         names = ", ".join(sorted({name for opener in openers for name in opener.config_table.model_types}))
         opens = f"{openers[0].__name__} opens" if len(openers) == 1 else "these are opened:"
@@ -189,7 +191,8 @@ def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.d
     wanted = model.state_dict()
     if missing := [name for name in wanted if name not in found]:
         theirs = [name for name, parts in save(wanted, table).sources.items() if set(parts) & set(missing)]
-        raise ValueError(f"{folder} lacks {listed(theirs)} (ours: {listed(missing)}), which its {CONFIG} asks for")
+        raise ValueError(f"{folder} lacks {listed(theirs)} (ours: {listed(missing)}), which its {CONFIG} asks for"
+                         + about_head(model, missing))  # fmt: skip
     if unknown := [name for name in found if name not in wanted]:
         theirs = [found.sources[name][0] for name in unknown]
         raise ValueError(f"{folder} holds {listed(theirs)} (ours: {listed(unknown)}), more than its {CONFIG} says")
@@ -207,6 +210,16 @@ def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.d
     if dtype is None and len(dtypes) > 1:
         each = ", ".join(f"{name!r} is {one}" for one, name in dtypes.items())
         raise ValueError(f"{folder} has weights of several dtypes ({each}); say which you want: dtype=torch.float32")
+
+
+def about_head(model: Any, missing: list[str]) -> str:
+    """What to do where nothing but a model's head is missing."""
+    if any(name.partition(".")[0] != "head" for name in missing):
+        return ""
+    table: ConfigTable = model.config_table
+    tie = next((theirs for theirs, ours in table.names.items() if ours == "tied"), None)
+    tied = f", or set {tie} to true there if the head is the embedding" if tie and not model.config.tied else ""
+    return f": the body without its head; save it with its head (as {table.architectures[0]}){tied}"
 
 
 def fits(found: torch.dtype, wanted: torch.dtype) -> bool:
@@ -259,12 +272,16 @@ def marks_of(weights: TensorFolder, tensors: Translation) -> dict[Path, list[str
 def reset_buffers(model: nn.Module, device: torch.device) -> None:
     """Compute what no file holds of a model that was built on the meta device and has been filled.
 
-    Raises RuntimeError where a tensor stays empty.
+    Raises RuntimeError where a tensor stays empty, ValueError where one is more than there is memory for.
     """
     for module in model.modules():
         reset = getattr(type(module), "reset_buffers", None)  # of the class: a module without it is slow to say so
-        if reset is not None:
-            reset(module, device)
+        try:
+            if reset is not None:
+                reset(module, device)
+        except (RuntimeError, MemoryError) as error:
+            raise ValueError(f"the config of this {type(model).__name__} asks for a {type(module).__name__} that "
+                             f"cannot be computed here: {error}") from error  # fmt: skip
     if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
         everything = [*model.named_parameters(), *model.named_buffers()]
         empty = [name for name, tensor in everything if tensor.is_meta]

@@ -20,7 +20,7 @@ A table is a dict from their name of a module to ours, written once per model an
 - `[prefix.]` may be absent from a file that is read; it is always written.
 - A parameter's own name, `.weight` or `.bias`, is carried over. A row may also name a tensor in full.
 - A right-hand side that is no plain string says what else happens to the tensor: `Split`, `Transpose`, `Unsqueezed`,
-  `Tied`, `DROP`.
+  `Tied`, `Computed`, `DROP`.
 
 Tables are strict: each name in a file, and each of ours, must be named by exactly one row.
 """
@@ -72,10 +72,18 @@ class Tied:
     ours: str
 
 
-DROP = None
-"""A tensor of theirs that we compute (a causal mask kept as a buffer). Never read, never written."""
+@dataclass(frozen=True)
+class Computed:
+    """A tensor of theirs that we compute: `make` of its shape. In a file it may be absent, or equal; never written."""
 
-Rule = str | Split | Transpose | Unsqueezed | Tied | None
+    make: Callable[[tuple[int, ...]], Tensor]
+
+
+DROP = None
+"""A tensor of theirs that we have no use for (a causal mask kept as a buffer). Never read, never written."""
+
+Rule = str | Split | Transpose | Unsqueezed | Tied | Computed | None
+CLOSE = 1e-4  # what numbers of size 1 may be off by that were computed in another order, in float32
 Table = Mapping[str, Rule]
 LEAVES = ("weight", "bias")
 
@@ -91,6 +99,17 @@ class Row:
     sizes: tuple[int, ...] | None = None
     tied: bool = False
     unsqueezed: bool = False
+    computed: Callable[[tuple[int, ...]], Tensor] | None = None
+
+    def check_computed(self, tensor: Tensor, name: str) -> None:
+        """Raise ValueError where a tensor of theirs is not what we compute in its place."""
+        if self.computed is None or tensor.is_meta:
+            return
+        ours = self.computed(tuple(tensor.shape))
+        tolerance = max(CLOSE, torch.finfo(tensor.dtype).eps) if tensor.is_floating_point() else 0.0
+        off = (tensor - ours).abs().max().item() if tensor.numel() else 0.0
+        if not off <= tolerance:
+            raise ValueError(f"tensor {name!r} is computed here, not read, and the file's differs by up to {off:.3g}")
 
     def split(self, tensor: Tensor, name: str) -> tuple[Tensor, ...]:
         """Their tensor as ours."""
@@ -151,6 +170,8 @@ def rows(table: Table) -> list[Row]:
         match rule:
             case None:
                 new = [Row(source, name, ()) for name in theirs]
+            case Computed(make):
+                new = [Row(source, name, (), computed=make) for name in theirs]
             case Split(ours, transpose, sizes):
                 parts = tuple(expand(ours))
                 if len(theirs) != 1 or len(parts) < 2 or (sizes and len(sizes) != len(parts)):
@@ -293,8 +314,8 @@ class Translation(Mapping[str, Tensor]):
 def load(state: Mapping[str, Tensor], table: Table) -> Translation:
     """Their state dict in our names. The tensors may share memory with the state's.
 
-    Raises ValueError for a name that no row, or more than one, names, and, when it is read, for a tensor that does not
-    split and for tied tensors that differ.
+    Raises ValueError for a name that no row, or more than one, names, for a tensor that is not what is computed in its
+    place, and, when it is read, for a tensor that does not split and for tied tensors that differ.
     """
     tree, patterns, out = Node(), {}, Translation(state)
     for row in rows(table):
@@ -304,6 +325,8 @@ def load(state: Mapping[str, Tensor], table: Table) -> Translation:
     matches = {name: only_match(tree, name, patterns) for name in state}
     copies: dict[str, list[str]] = {}  # of ours, under their further names
     for name, match in matches.items():
+        if match.row.computed is not None:
+            match.row.check_computed(state[name], name)
         if match.row.tied:
             copies.setdefault(match.ours[0], []).append(name)
     for name, match in matches.items():

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from glassformer.checkpoints.config import ACTIVATION_NAMES, Compound, ConfigTable, Values
-from glassformer.checkpoints.table import DROP, Table, Tied, Unsqueezed
+from glassformer.checkpoints.table import Computed, Table, Tied, Unsqueezed
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel, padding
 from glassformer.models.transformer_blocks import DecoderStack, EncoderStack, Sublayers
 from glassformer.ops.mask import Mask
@@ -145,7 +145,26 @@ BLOCKS: Table = {  # the names in Hugging Face's files
         "decoder.blocks.*.{attention,cross_attention,feed_forward}_norm",
 }  # fmt: skip
 
-TABLE: Table = {**BLOCKS, "[model.]{encoder,decoder}.embed_positions": DROP}
+
+def sines_and_cosines(
+    waves: SinusoidalPosition, positions: Int[Tensor, "t"], dtype: torch.dtype
+) -> Float[Tensor, "t d"]:
+    """A row for each position: the sines first and then the cosines, as in the paper's released code and in Marian's.
+
+    Section 3.5 has them alternate: the same up to the order of coordinates.
+    """
+    alternate = waves(positions, dtype)
+    return torch.cat([alternate[..., 0::2], alternate[..., 1::2]], -1)
+
+
+def position_table(shape: tuple[int, ...]) -> Float[Tensor, "t d"]:
+    """What a file may hold of the positions. Raises ValueError where the shape is that of no such table."""
+    if len(shape) != 2:
+        raise ValueError(f"a table of positions has the shape {shape}; expected a row for each position")
+    return sines_and_cosines(SinusoidalPosition(*shape), torch.arange(shape[0], device="cpu"), torch.float32)
+
+
+TABLE: Table = {**BLOCKS, "[model.]{encoder,decoder}.embed_positions": Computed(position_table)}
 
 
 def biased_head(embed: Embedding) -> TiedLinear:
@@ -157,11 +176,7 @@ def biased_head(embed: Embedding) -> TiedLinear:
 
 
 class TokenTransformer(SequenceToSequenceModel):
-    """Embeddings scaled by √dim, plus sines and cosines of the position; encoder, decoder, and the tied head.
-
-    The coordinates of a position hold the sines first and then the cosines, as in the paper's released code and in
-    Marian's (section 3.5 has them alternate: the same up to the order of coordinates).
-    """
+    """Embeddings scaled by √dim, plus sines and cosines of the position; encoder, decoder, and the tied head."""
 
     has_position_table = True
     config_table = CONFIG_TABLE
@@ -194,8 +209,8 @@ class TokenTransformer(SequenceToSequenceModel):
     def embedded(self, ids: Int[Tensor, "b t"], start: int = 0) -> Float[Tensor, "b t d"]:
         """What goes into the blocks, for tokens that stand at `start` and after."""
         x = self.embed(ids) * (self.config.dim**0.5 if self.config.scaled else 1.0)
-        alternate = self.position(torch.arange(start, start + ids.shape[1], device=ids.device), x.dtype)
-        return self.dropout(x + torch.cat([alternate[..., 0::2], alternate[..., 1::2]], -1))
+        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        return self.dropout(x + sines_and_cosines(self.position, positions, x.dtype))
 
     def encode(
         self, input_ids: Int[Tensor, "b s"], attention_mask: Shaped[Tensor, "b s"] | None = None
