@@ -320,11 +320,9 @@ def check_type(config: type, name: str, value: Any, theirs: str) -> None:
     if any(f.name == name and f.default is None for f in fields(config)):
         options.add(NoneType)  # an int that the config itself fills in
     fitting = type(value) in (options | {int} if float in options else options)
-    if (
-        not fitting
-        or (type(value) is int and not 0 <= value <= LARGEST)
-        or (type(value) is float and not math.isfinite(value))
-    ):
+    odd = type(value) is float and not math.isfinite(value)
+    largest = LARGEST if int in options else sys.float_info.max
+    if not fitting or odd or (type(value) is int and not 0 <= value <= largest):
         kinds = " or ".join(sorted("null" if option is NoneType else option.__name__ for option in options))
         span = f" from 0 to {largest:,}" if fitting and type(value) is int else ""
         raise ValueError(f"config.json has {theirs}={value!r}; expected {kinds}{span}")
