@@ -25,6 +25,7 @@ output; any other raises. A field of ours is named once, or has no word on their
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
