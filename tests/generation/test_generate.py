@@ -13,7 +13,12 @@ from torch import Tensor
 from transformers import LogitsProcessorList, NoRepeatNGramLogitsProcessor
 
 from glassformer.generation import GenerationOptions, generate, stream
+from glassformer.models import GPT2, GPT2Config
 from glassformer.models.language_model import LanguageModel
+from glassformer.ops import linear_largest, machine
+from glassformer.ops.linear import linear_kernel
+from glassformer.ops.linear_largest import Largest
+from glassformer.parts.linear import TiedLinear
 
 BY_NAME = {case.name: case for case in DECODERS}
 WITH_PEER = [BY_NAME[name] for name in ("gpt2", "llama-grouped-biased")]
@@ -345,3 +350,32 @@ def test_an_end_that_may_not_come_is_asked_for_in_reason() -> None:
         model.generate([[3] * 8], max_new_tokens=4, min_length=10)
     with pytest.raises(ValueError, match="the prompt has 60 tokens and the model 48 positions; shorten it to 47, or"):
         model.generate([[3] * 60], max_new_tokens=4, slide_context=True)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_most_probable_token_is_the_same_where_most_logits_are_not_computed(
+    bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_largest, "WORTH", 0)
+    monkeypatch.setattr(machine, "int8_pays", lambda: True)
+    torch.manual_seed(0)
+    model: Any = GPT2(GPT2Config(vocab_size=5000, max_positions=64, dim=32, num_layers=2, num_heads=4)).eval()
+    if bias:
+        model.head = TiedLinear(model.embed, bias=True)
+        model.head.bias.data.normal_(std=0.1)
+    model.embed.weight.data.mul_(8)
+    prompts: Any = [[1, 2, 3], [7]]
+    options: Any = {"max_new_tokens": 40, "eos_token_id": 4}
+    found: list[Any] = []
+    largest = Largest.__call__
+    monkeypatch.setattr(Largest, "__call__", lambda *args: found.append(largest(*args)) or found[-1])
+    ours = model.generate(prompts, **options)
+    assert sum(place is not None for place in found) > 30
+    model.head.kernel = linear_kernel("onednn")  # has no such way
+    assert torch.equal(model.generate(prompts, **options), ours)
+    assert torch.equal(model.generate(prompts, capture=False, **options), ours)
+    model.head.kernel = linear_kernel("measured")
+    logits: list[Any] = []
+    model.head.register_forward_hook(lambda *_: logits.append(1))
+    assert torch.equal(model.generate(prompts, **options), ours)
+    assert len(logits) == ours.shape[1] - 3  # who listens hears each step

@@ -50,7 +50,7 @@ def stepped(step: Callable[..., Tensor], x: Tensor, present: Tensor | None, star
 
 
 def plain(model: Any, cache: Any) -> Callable[..., Tensor]:
-    return lambda x, mask: model.head(model.hidden(x, mask, cache=cache)[:, -1])
+    return lambda x, mask: model.hidden(x, mask, cache=cache)[:, -1]
 
 
 def same(case_or_model: Any, x: Tensor, present: Tensor | None, start: int = 3) -> CapturedStep:

@@ -36,7 +36,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
         gflops = {"float32 reference": 100.0, "float32 onednn": 200.0, "bfloat16 onednn": 400.0}
         pays = {"float32": cases, "bfloat16": {**cases, "training": math.inf}}
         made.append(Machine(cpu="a CPU", cores=2, threads=1, flags=("avx2",), torch_version="2.13", gflops=gflops,
-                            memory_gb_per_s=10.0, onednn_pays_from=pays, notes=(f"made {len(made)}",)))  # fmt: skip
+                            memory_gb_per_s=10.0, onednn_pays_from=pays, int8_pays=True,
+                            notes=(f"made {len(made)}",)))  # fmt: skip
         return made[-1]
 
     monkeypatch.setattr(machine, "_measure", measure)

@@ -168,6 +168,8 @@ def show(found: dict[str, Any]) -> None:
         table.add_row(f"products, {name}", f"{speed:,.0f} GFLOP/s")
     for dtype, cases in facts["linear_kernels"].items():
         table.add_row(f"'measured' in {dtype}", ", ".join(f"{case}: {kernel}" for case, kernel in cases.items()))
+    screened = "most logits are not computed" if facts["int8_pays"] else "all logits are computed"
+    table.add_row("greedy, in float32", screened)
     for note in facts["notes"]:
         table.add_row("note", note)
     console.print(table)

@@ -44,7 +44,7 @@ def beam_search(
     for length in range(t, total):
         ids = open_ids.flatten(0, 1)[:, :length]
         mask = None if present is None else present[:, :length]
-        logits = advance(ids[:, fed:], mask).float()
+        logits = model.head(advance(ids[:, fed:], mask)).float()
         check_finite(logits)
         fed, log_p = length, logits.log_softmax(-1)
         for processor in processors:

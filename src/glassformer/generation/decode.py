@@ -14,6 +14,9 @@ from glassformer.generation.choose import draw, most_probable, uniforms
 from glassformer.generation.options import GenerationOptions, make_options
 from glassformer.generation.prompt import Prompts, batch_prompts
 from glassformer.generation.step import one_step
+from glassformer.parts.linear import largest
+
+SCREENED_FROM = 16  # new tokens: preparing the head for it takes as long as a few tokens
 
 
 class Cache(Protocol):
@@ -218,6 +221,7 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
         with torch.inference_mode():
             cache = model.new_cache(rows, min(total, limit))
         advance = one_step(model, cache, capture=options.capture)
+        screened = run.uniforms is None and not processors and total - start >= SCREENED_FROM
         while run.length < total:
             length = run.length
             with torch.inference_mode():  # not around the yield: it would hold for the caller too
@@ -225,14 +229,17 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
                     first = fed = length - max(1, limit // 2)
                     cache.truncate(0)
                 mask = None if run.present is None else run.present[:, first:length]
-                logits = advance(ids[:, fed:length], mask)
+                hidden = advance(ids[:, fed:length], mask)
                 fed = length
-                if processors:
-                    logits = logits.float()
-                for processor in processors:
-                    logits = processor(ids[:, :length], logits)
-                draws = run.uniforms
-                token = most_probable(logits) if draws is None else draw(logits, draws[:, length - start])
+                token = largest(model.head, hidden) if screened else None
+                if token is None:
+                    logits = model.head(hidden)
+                    if processors:
+                        logits = logits.float()
+                    for processor in processors:
+                        logits = processor(ids[:, :length], logits)
+                    draws = run.uniforms
+                    token = most_probable(logits) if draws is None else draw(logits, draws[:, length - start])
                 if options.eos_tokens:
                     token = token.where(~done, options.padding)
                     done |= torch.isin(token, eos)

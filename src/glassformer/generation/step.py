@@ -86,10 +86,10 @@ class CapturedStep:
 
 
 def one_step(model: Any, cache: Any, *, capture: bool = True) -> Callable[[Tensor, Tensor | None], Tensor]:
-    """The function (ids (b, t), mask) → the logits (b, v) of the next token, which writes to `cache`."""
+    """The function (ids (b, t), mask) → the last hidden state (b, d), ready for the head, which writes to `cache`."""
 
     def step(ids: Tensor, mask: Tensor | None) -> Tensor:
-        return model.head(model.hidden(ids, mask, cache=cache)[:, -1])
+        return model.hidden(ids, mask, cache=cache)[:, -1]
 
     return CapturedStep(step, cache) if capture and _steady(model) else step
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.ops import machine
+from glassformer.ops.linear_largest import Largest
 from glassformer.ops.linear_onednn import (
     POINTWISE,
     Biases,
@@ -85,6 +86,7 @@ class Measured:
 
     def __init__(self) -> None:
         self._onednn = OneDNN()
+        self.largest = Largest()
 
     def __call__(
         self, x: Float[Tensor, "*rows i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
@@ -146,8 +148,9 @@ class Measured:
         return machine.onednn_pays_from(torch.float32, "training")
 
     def forget(self) -> None:
-        """Drop the packed copy; the next call packs anew."""
+        """Drop the packed copies; the next call packs anew."""
         self._onednn.forget()
+        self.largest.forget()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()

@@ -124,7 +124,7 @@ class Int8(Inference):
     name = "int8"
 
     def pack(self, weight: Tensor, dtype: torch.dtype = BF16) -> tuple[Tensor, Tensor]:
-        q, scale = _int8(weight)
+        q, scale = int8(weight)
         # The operator reads whole groups of 16 columns: past the end, where there are fewer.
         return F.pad(q, (0, -q.shape[1] % 16)).to(torch.int8).contiguous(), scale.to(dtype)
 
@@ -137,7 +137,7 @@ class Int8(Inference):
         return F.linear(x, q.to(BF16)) * scale
 
     def rounded(self, weight: Tensor) -> Tensor:
-        q, scale = _int8(weight)
+        q, scale = int8(weight)
         return q * scale[:, None]
 
 
@@ -168,7 +168,7 @@ class Int4(Inference):
         return (zero + scale * q).flatten(1)[:, : weight.shape[1]]
 
 
-def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+def int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Q (o, i) and s (o), both in float32 though s is a bfloat16 number."""
     weight = weight.float()
     scale = (weight.abs().amax(1) / 127).to(BF16).float()

@@ -37,7 +37,7 @@ SIZES: dict[Case, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "many rows": ((8, 16, 16), (64, 768, 3072)),
     "training": ((8, 16, 16), (512, 256, 1024)),
 }
-FORMAT = 3
+FORMAT = 4
 CROWDED = 0.15  # of the machine in the hands of others: what is measured then may choose wrongly
 CROWDED_FOR = 600.0  # seconds after which a crowded record is measured anew
 RELEVANT = ("avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "amx_tile",
@@ -50,6 +50,7 @@ class Machine:
 
     gflops: of a 512 × 1024 × 1024 product, by "float32 reference", "float32 onednn", "bfloat16 reference", ...
     memory_gb_per_s: reading 128 MB once.
+    int8_pays: whether a row is multiplied faster by a weight in int8 than by the same in float32.
     onednn_pays_from: dtype -> case -> the number of multiply-adds from which oneDNN is faster (inf: never).
     notes: what could not be measured or kept, in sentences.
     others: the share of the machine that other processes took meanwhile; a crowded record is soon measured anew.
@@ -64,6 +65,7 @@ class Machine:
     gflops: dict[str, float]
     memory_gb_per_s: float
     onednn_pays_from: dict[str, dict[str, float]]
+    int8_pays: bool
     notes: tuple[str, ...] = ()
     others: float = 0.0
     measured_at: float = 0.0
@@ -125,6 +127,11 @@ def onednn_pays_from(dtype: torch.dtype, case: Case) -> float:
 
 
 _pays_from: dict[tuple[torch.dtype, Case], float] = {}
+
+
+def int8_pays() -> bool:
+    """Whether one row is multiplied faster here by a weight in int8 than by the same in float32."""
+    return machine().int8_pays
 
 
 def case_of(rows: int) -> Case:
@@ -238,14 +245,14 @@ def _measure() -> Machine:
             except RuntimeError as error:  # this CPU's oneDNN has no such product
                 pays[word] = dict.fromkeys(SIZES, math.inf)
                 notes += (f"reference is the linear kernel in {word}: {str(error).splitlines()[0]}",)
-        speed = _memory()
+        speed, faster_in_int8 = _memory(), _int8_pays()
     busy, total, own = processor_seconds()[0] - busy, processor_seconds()[1] - total, time.process_time() - own
     others = max(0.0, (busy - own) / total) if total > 0 else 0.0
     if others > CROWDED:
         notes += (f"other processes took {others:.0%} of the machine while it was measured; it is measured again soon",)
     return Machine(cpu=name, cores=os.cpu_count() or 1, threads=torch.get_num_threads(),
                    flags=tuple(flag for flag in RELEVANT if flag in flags), torch_version=str(torch.__version__),
-                   gflops=gflops, memory_gb_per_s=speed, onednn_pays_from=pays, notes=notes,
+                   gflops=gflops, memory_gb_per_s=speed, onednn_pays_from=pays, int8_pays=faster_in_int8, notes=notes,
                    others=others, measured_at=time.time())  # fmt: skip
 
 
@@ -311,6 +318,18 @@ def _gflops(dtype: torch.dtype) -> dict[str, float]:
     return {
         name: 2e-9 * math.prod(size) / seconds for name, seconds in zip(names, _seconds(calls, rounds=5), strict=True)
     }
+
+
+def _int8_pays() -> bool:
+    rows, in_dim, out_dim = SIZES["one row"][1]
+    x, q = torch.full((rows, in_dim), 0.5), torch.ones((out_dim, in_dim), dtype=torch.int8)
+    rounded, scale = x.bfloat16(), torch.ones(out_dim, dtype=torch.bfloat16)
+    float32 = _calls(torch.float32, "one row", (rows, in_dim, out_dim))[: 2 if missing() is None else 1]
+    try:
+        seconds = _seconds([lambda: torch.ops.aten._weight_int8pack_mm(rounded, q, scale), *float32])
+    except (AttributeError, RuntimeError):  # another PyTorch, another CPU
+        return False
+    return seconds[0] < 0.8 * min(seconds[1:])
 
 
 def _memory() -> float:

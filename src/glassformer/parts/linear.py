@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.modules import module
 
@@ -91,6 +91,17 @@ def activated(layer: nn.Module, activation: Activation, x: Float[Tensor, "*rows 
         if y is not None:
             return y
     return activation(layer(x))
+
+
+def largest(layer: object, x: Float[Tensor, "b i"]) -> Int[Tensor, "b"] | None:
+    """The place of each row's largest number in layer(x), of equals the first, where that is found without all of them.
+
+    None where it is not: the layer was replaced, somebody listens to it, or its kernel has no such way.
+    """
+    if not isinstance(layer, (Linear, TiedLinear)) or listened(layer):
+        return None
+    find: Any = getattr(layer.kernel, "largest", None)
+    return None if find is None else find(x, layer.weight, layer.bias)
 
 
 def learning(layers: Sequence[nn.Module], x: Float[Tensor, "*rows i"]) -> tuple[torch.dtype, list[Affine]] | None:
