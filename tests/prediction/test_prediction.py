@@ -226,8 +226,9 @@ def test_a_models_class_says_what_it_is_for(tokenizer, translator, decoder):
     examples = [{"text": text, "label": "a"} for text in texts(6)]
     found = predict(classifier, tokenizer, examples)
     assert 0 <= judge("classification", found, examples)["accuracy"] <= 1
-    with pytest.raises(ValueError, match="BERTForMaskedLM predicts none of language_model, classification"):
-        task_of(bert(BERTForMaskedLM, tokenizer))
+    assert task_of(bert(BERTForMaskedLM, tokenizer)) == "masked_lm"
+    with pytest.raises(ValueError, match="BERT predicts none of language_model, masked_lm, classification"):
+        task_of(bert(BERTForMaskedLM, tokenizer).encoder)
 
 
 def test_a_model_is_left_as_it_was_and_must_know_the_tokenizers_ids(tokenizer):

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 class Eval:
     """How good a model is: what it is for decides what is measured.
 
-    Decoders: loss, perplexity, bits per byte of a text. Classifiers: accuracy, F1. Taggers: F1 of entities. Question
-    answering: exact match, F1. Encoder-decoders: exact match, BLEU, ROUGE of what they write. Classifiers of pictures
-    or clips: accuracy, also among the first five, F1. Detectors: COCO's average precision, of each class too. Models
-    of pixels: the mean IoU. Models of masks: the average precision of masks. The last two at the size the model sees.
+    Decoders: loss, perplexity, bits per byte of a text. Masked language models: loss and accuracy at 15 of 100 tokens
+    of a text, which are hidden (the same ones each time, for one batch size) and predicted from those on both sides.
+    Classifiers: accuracy, F1. Taggers: F1 of entities. Question answering: exact match, F1. Encoder-decoders: exact
+    match, BLEU, ROUGE of what they write. Classifiers of pictures or clips: accuracy, also among the first five, F1.
+    Detectors: COCO's average precision, of each class too. Models of pixels: the mean IoU. Models of masks: the average
+    precision of masks. The last two at the size the model sees.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Eval:
 
 OF_TASK = {
     "language_model": ("context", "stride"),
+    "masked_lm": ("context",),
     "classification": (),
     "tagging": (),
     "question_answering": ("context", "stride"),
@@ -106,6 +109,8 @@ def measure(opened: "Opened", options: Eval) -> dict[str, Any]:
     refuse(options, f"{type(opened.model).__name__} is for {task}", *sorted(others), "output")
     if options.split == "test":
         raise ValueError("--split is 'test'; of texts there are validation, train and all")
+    if task == "masked_lm":
+        return measure_masked(opened, options)
     return measure_text(opened, options) if task == "language_model" else measure_examples(opened, options, task)
 
 
@@ -114,6 +119,7 @@ def measure_run(opened: "Opened", options: Eval) -> dict[str, Any]:
     on that which was put aside to test on."""
     from glassformer.training.data import Pictures
     from glassformer.training.loop import validate
+    from glassformer.training.tasks import TASKS
 
     run, split = opened.run, options.split or "validation"
     assert run is not None
@@ -132,7 +138,10 @@ def measure_run(opened: "Opened", options: Eval) -> dict[str, Any]:
         opened.model, validation, device, precision=recipe.training.precision, limit=limit, final=True, track=shown
     )
     write_sheets(found.pictures, options)
-    return {"loss": loss, **found.metrics, "baseline": dict(baseline), "data": prepared.data, "split": split}
+    task = next(name for name, kind in TASKS.items() if kind is type(run.recipe.task))
+    return {
+        "loss": loss, **found.metrics, "baseline": dict(baseline), "task": task, "data": prepared.data, "split": split
+    }  # fmt: skip
 
 
 def measure_seen(opened: "Opened", options: Eval) -> dict[str, Any]:
@@ -166,7 +175,6 @@ def measure_text(opened: "Opened", options: Eval) -> dict[str, Any]:
     """The mean of −log p over the text's tokens, and what follows from it."""
     from glassformer.metrics import bits_per_byte
     from glassformer.prediction import text_likelihood
-    from glassformer.text import load_corpus
 
     run, tokenizer, config = opened.run, opened.tokenizer(), opened.model.config
     data = options.data or (None if run is None else run.recipe.texts.corpus)
@@ -175,8 +183,7 @@ def measure_text(opened: "Opened", options: Eval) -> dict[str, Any]:
     context = options.context or (min(config.max_positions or 1024, 1024) if run is None else run.recipe.texts.context)
     if opened.model.has_position_table and context > config.max_positions:
         raise ValueError(f"--context {context} is more than the model's {config.max_positions} positions")
-    corpus, split = load_corpus(data), options.split or "validation"
-    text = {"validation": corpus.validation, "train": corpus.train, "all": corpus.train + corpus.validation}[split]
+    text, name, split = text_of(data, options.split)
     ids = tokenizer.encode(text)
     found = text_likelihood(
         opened.model, ids, context=context, stride=options.stride, batch_size=options.batch_size, track=shown
@@ -184,9 +191,45 @@ def measure_text(opened: "Opened", options: Eval) -> dict[str, Any]:
     num_bytes = len(text.encode()) - len(tokenizer.decode(ids[:1]).encode())
     return {
         "loss": found.loss, "perplexity": found.perplexity, "bits_per_byte": bits_per_byte(found.nats, num_bytes),
-        "tokens": found.tokens, "bytes": num_bytes, "data": corpus.name, "split": split, "context": context,
+        "tokens": found.tokens, "bytes": num_bytes, "data": name, "split": split, "context": context,
         "stride": options.stride or context,
     }  # fmt: skip
+
+
+def measure_masked(opened: "Opened", options: Eval) -> dict[str, Any]:
+    """The mean of −log p over tokens of the text that are hidden, given those on both sides; how many are found."""
+    from glassformer.prediction.batches import LONGEST, check_vocabulary, room_of
+    from glassformer.training.batches import cut
+    from glassformer.training.loop import validate
+    from glassformer.training.tasks.masked_lm import MaskedRows, masking_for, rows_of
+
+    if options.data is None:
+        raise ValueError(f"--data is not given; {type(opened.model).__name__} is measured on tokens hidden in a text")
+    positions, tokenizer = room_of(opened.model), opened.tokenizer()
+    check_vocabulary(opened.model, tokenizer)
+    context = options.context or (min(positions, LONGEST) if opened.run is None else opened.run.recipe.texts.context)
+    if not 3 <= context <= positions:
+        raise ValueError(f"--context {context} does not lie between 3, a token between [CLS] and [SEP], and the "
+                         f"model's {positions} positions")  # fmt: skip
+    text, name, split = text_of(options.data, options.split)
+    rows = rows_of(tokenizer.encode(text), context, options.data)
+    masked = MaskedRows(cut(rows, options.batch_size), masking_for(tokenizer), tokenizer)
+    hidden = sum(batch.counted for batch in masked.batches())
+    device = next(opened.model.parameters()).device
+    loss, found = validate(opened.model, masked, device, final=True, track=shown)
+    return {
+        "loss": loss, **found.metrics, "hidden": hidden, "tokens": rows.size, "data": name, "split": split,
+        "context": context,
+    }  # fmt: skip
+
+
+def text_of(data: str, split: str | None) -> tuple[str, str, str]:
+    """A corpus's text, its name, and the part of it that is meant: validation where none is asked for."""
+    from glassformer.text import load_corpus
+
+    corpus, split = load_corpus(data), split or "validation"
+    parts = {"validation": corpus.validation, "train": corpus.train, "all": corpus.train + corpus.validation}
+    return parts[split], corpus.name, split
 
 
 def measure_examples(opened: "Opened", options: Eval, task: str) -> dict[str, Any]:
@@ -263,7 +306,7 @@ def refuse(options: Eval, reason: str, *names: str) -> None:
 def written(measured: dict[str, Any]) -> str:
     """What was measured, in lines to read: what is said of the classes ("ap circle") one a line."""
     units = ("tokens", "bytes", "examples", "pictures", "clips")
-    about = (*units, "data", "split", "context", "stride", "seconds", "baseline")
+    about = (*units, "hidden", "task", "data", "split", "context", "stride", "seconds", "baseline")
     metrics = {name: value for name, value in measured.items() if name not in about}
     lines = [values({name: value for name, value in metrics.items() if " " not in name})]
     if measured.get("baseline"):
@@ -273,6 +316,10 @@ def written(measured: dict[str, Any]) -> str:
     lines += [f"  {label:<{width}}   {name.replace('_', ' ')} {value:.4f}" for name, label, value in of_classes]
     counts = [f"{measured[name]:,} {name}" for name in units if name in measured]
     counted = f"{', '.join(counts)} of " if counts else ""
+    if "hidden" in measured:
+        counted = f"{measured['hidden']:,} hidden tokens among {counted}"
+    if "task" in measured:
+        counted = f"{measured['task']} as in training: "
     data = f"{counted}{measured['data']} ({measured['split']})"
     sizes = [f"{name} {measured[name]}" for name in ("context", "stride") if name in measured]
     lines.append(", ".join([data, *sizes, f"{measured['seconds']:.1f} s"]))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from glassformer.models.heads import QuestionAnswering, SequenceClassification, TokenClassification
+from glassformer.models.heads import MaskedLM, QuestionAnswering, SequenceClassification, TokenClassification
 from glassformer.models.language_model import LanguageModel
 from glassformer.models.sequence_to_sequence import SequenceToSequenceModel
 from glassformer.models.vision import ImageClassification
@@ -15,6 +15,7 @@ from glassformer.text.fields import Example
 
 TASKS: dict[type, str] = {
     LanguageModel: "language_model",
+    MaskedLM: "masked_lm",
     SequenceClassification: "classification",
     TokenClassification: "tagging",
     QuestionAnswering: "question_answering",

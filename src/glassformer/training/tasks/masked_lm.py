@@ -24,6 +24,7 @@ from glassformer.training.tasks.task import Measures, Prepared, Task, Validation
 if TYPE_CHECKING:
     from glassformer.training.recipe import Recipe
 
+RATE = 0.15  # of the tokens are to be predicted
 MASKED, RANDOM = 0.8, 0.1  # of the tokens to predict; the rest stay as they are
 SHOWN = 24  # tokens of an example
 
@@ -56,6 +57,23 @@ class Masking:
             target="labels",
             units=inputs.size,
         )
+
+
+def masking_for(tokenizer: Tokenizer, rate: float = RATE) -> Masking:
+    """With the tokenizer's special tokens. ValueError where it lacks one."""
+    ids = special_ids(tokenizer, "masked_lm", "cls", "sep", "mask")
+    ordinary = np.array(sorted(set(range(tokenizer.vocab_size)) - set(tokenizer.special_tokens.values())))
+    return Masking(rate=rate, ordinary=ordinary, **ids)
+
+
+def rows_of(tokens: Any, context: int, source: str) -> NDArray[np.int64]:
+    """Whole rows with room for [CLS] and [SEP]; what is left at the end is left out. ValueError where there is none."""
+    length = context - 2
+    count = len(tokens) // length
+    if not count:
+        raise ValueError(f"{source}: {len(tokens)} tokens to validate on are fewer than a row of {length}; "
+                         "take a longer text or a shorter context")  # fmt: skip
+    return np.asarray(tokens[: count * length], dtype=np.int64).reshape(count, length)
 
 
 class MaskedRows(Validation):
@@ -104,23 +122,16 @@ def counted_only(
 class MaskedLanguageModelling(Task):
     """An encoder learns p(hidden token | the text around it) on the windows of a text."""
 
-    rate: float = 0.15
+    rate: float = RATE
 
     def prepare(self, recipe: "Recipe", readers: Readers) -> Prepared:
         data = recipe.texts
         corpus = load_corpus(data.corpus)
         tokenizer = readers.tokenizer or make_tokenizer(recipe, corpus)
-        ids = special_ids(tokenizer, "masked_lm", "cls", "sep", "mask")
-        ordinary = np.array(sorted(set(range(tokenizer.vocab_size)) - set(tokenizer.special_tokens.values())))
-        masking = Masking(rate=self.rate, ordinary=ordinary, **ids)
-        length = data.context - 2
+        masking = masking_for(tokenizer, self.rate)
         train, held_out = cached_tokens(corpus.train, tokenizer), cached_tokens(corpus.validation, tokenizer)
-        windows = TokenLoader(train, batch_size=data.batch_size, length=length, seed=recipe.training.seed)
-        count = len(held_out) // length
-        if not count:
-            raise ValueError(f"{data.corpus}: {len(held_out)} tokens to validate on are fewer than a row of {length}; "
-                             "take a longer text or a shorter [data] context")  # fmt: skip
-        rows = np.asarray(held_out.tokens[: count * length], dtype=np.int64).reshape(count, length)
+        windows = TokenLoader(train, batch_size=data.batch_size, length=data.context - 2, seed=recipe.training.seed)
+        rows = rows_of(held_out.tokens, data.context, data.corpus)
         values, times = np.unique(train.tokens, return_counts=True)
         frequent = values[times.argmax()]
         return Prepared(
