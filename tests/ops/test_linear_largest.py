@@ -86,17 +86,22 @@ def test_what_is_not_finite_is_left_to_the_whole_product(what):
     assert Largest()(x, weight, None) is None
 
 
-def test_where_too_many_rows_are_left_it_tries_again_after_twice_as_many_calls_each_time(monkeypatch):
+@pytest.mark.parametrize(
+    ("outcomes", "tries"),
+    [("wrong wrong wrong", [0, 5, 14]), ("wrong wrong right right wrong wrong", [0, 5, 14, 15, 16, 21])],
+)
+def test_after_too_many_rows_it_pauses_longer_each_time_and_less_long_when_it_was_right(outcomes, tries, monkeypatch):
     monkeypatch.setattr(linear_largest, "FEW", 1 / 32)
-    asked = []
-    monkeypatch.setattr(linear_largest, "candidates", lambda *args: asked.append(1) or torch.arange(64))
-    largest, x, weight = Largest(), torch.randn(1, 32), torch.randn(64, 32)
-    tries = []
-    for call in range(20):
-        before = len(asked)
-        assert largest(x, weight, None) is None
-        tries += [call] * (len(asked) - before)
-    assert tries == [0, 5, 14]
+    left, weight = iter(outcomes.split()), torch.randn(64, 32)
+    monkeypatch.setattr(linear_largest, "candidates", lambda *_: torch.arange(64 if next(left) == "wrong" else 2))
+    largest, looked = Largest(), []
+    monkeypatch.setattr(largest, "_screen", lambda *_: looked.append(call))
+    call = 0
+    while len(looked) < len(tries):
+        place = largest(torch.randn(1, 32), weight, None)
+        assert (place is None) == (looked[-1] != call or outcomes.split()[len(looked) - 1] == "wrong")
+        call += 1
+    assert looked == tries
 
 
 def test_a_changed_weight_is_copied_anew():
@@ -119,6 +124,8 @@ def test_it_is_asked_only_where_it_is_faster(monkeypatch):
     assert Largest()(x.bfloat16(), weight.bfloat16(), None) is None
     assert Largest()(torch.randn(8, 32), weight, None) is None
     assert Largest()(torch.randn(1, 24), torch.randn(64, 24), None) is None
+    with torch.inference_mode():
+        assert Largest()(x, weight.clone(), None) is None
     with monkeypatch.context() as patch:
         patch.setattr(machine, "int8_pays", lambda: False)
         assert Largest()(x, weight, None) is None

@@ -25,6 +25,7 @@ EPSILON = 2.0**-8 * 1.01  # x̂ and the product of the copy are rounded to bfloa
 BLOCK = 512  # rows of W at a time while the copy is made: what is computed on the way stays in the cache
 WORTH = 2**22  # numbers in W: a smaller product takes about as long as the comparisons
 FEW = 1 / 32  # of the rows: more are computed faster all together
+PAUSE = 4  # calls without, at least, after one that was in vain
 MANY = 4  # rows of x from which a product is no longer bound by reading W
 
 
@@ -41,12 +42,13 @@ class Largest:
 
     Gives None where all the numbers should be computed: on machines where int8 is not faster, for small weights,
     several rows of x, other dtypes and devices, in traced code; where a number is not finite; and where the bounds
-    leave too many rows. The latter it remembers, and tries again after a while, which doubles each time.
+    leave too many rows: then it tries again after some calls, twice as many each time, and half as many after each
+    time that it was right.
     """
 
     def __init__(self) -> None:
         self._screen = Packed(screen)
-        self._pause, self._next_pause = 0, 4
+        self._pause, self._next_pause = 0, PAUSE
 
     def __call__(
         self, x: Float[Tensor, "b i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
@@ -56,13 +58,14 @@ class Largest:
             return None
         if weight.numel() < WORTH or len(x) >= MANY or traced() or not _plain(x) or not _plain(weight):
             return None
-        # The operator takes columns by sixteens.
-        if weight.shape[1] % 16 or not machine.int8_pays():
+        # The operator takes columns by sixteens, and of a weight that counts no versions no copy is held.
+        if weight.shape[1] % 16 or weight.is_inference() or not machine.int8_pays():
             return None
         places = candidates(x, self._screen(x.dtype, weight), bias)
         if not 0 < len(places) <= max(1, FEW * len(weight)):
             self._pause, self._next_pause = self._next_pause, 2 * self._next_pause
             return None
+        self._next_pause = max(PAUSE, self._next_pause // 2)
         # Row by row, not as a product: rows that are equal have equal numbers, wherever they stand.
         y = (weight[places] * x[:, None]).sum(-1)
         return places[(y if bias is None else y + bias[places]).max(-1).indices]
