@@ -45,6 +45,34 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch, left
     assert torch.equal(read_tensors(tmp_path / "x")["a"], torch.ones(3))
 
 
+LIMITED = """
+import resource, sys, torch
+from pathlib import Path
+from glassformer.checkpoints.files import write_tensors
+from glassformer.foundation.atomic import atomic_folder
+
+folder = Path(sys.argv[1])
+write_tensors(folder / "x", {"a": torch.ones(10)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write_tensors(folder / "x", {"a": torch.zeros(10_000)})
+except OSError as error:
+    print(error)
+try:
+    with atomic_folder(folder / "y") as beside:
+        write_tensors(beside / "x", {"a": torch.zeros(10_000)})
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_may_not_be_so_large_is_named_whoever_wrote_it(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True)
+    said = "File too large: {} was not written, what was there is unchanged"
+    assert done.stdout.splitlines() == [said.format(tmp_path / "x"), said.format(tmp_path / "y")]
+    assert names(tmp_path) == {"x"}
+
+
 SMALL_DISK = """
 import os, sys, torch
 from glassformer.checkpoints.files import read_tensors, write_tensors

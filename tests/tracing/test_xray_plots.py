@@ -1,6 +1,9 @@
 """Pictures are titled, labelled, and show the numbers of the trace."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 
 from glassformer.models import GPT2, GPT2Config
 from glassformer.tracing import Trace, xray
+from glassformer.tracing.plots import figure, write_figure
 
 pytest.importorskip("matplotlib")
 
@@ -55,3 +59,21 @@ def test_memory_time_and_statistics_are_drawn_with_units(trace: Trace, tmp_path:
         trace.plot_statistics("blocks.9")
     with pytest.raises(ValueError, match="depth 9"):
         trace.plot_time(depth=9)
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = figure(1, 1, (2, 2))
+    write_figure(tmp_path / "a.svg", made)
+    write_figure(tmp_path / "b", made)
+    assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    before = (tmp_path / "b.png").read_bytes()
+
+    def half(file: Any, **_: object) -> None:
+        file.write(b"half")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(made, "savefig", half)
+    with pytest.raises(OSError, match=r"Input/output error: .*b\.png was not written"):
+        write_figure(tmp_path / "b.png", made)
+    assert (tmp_path / "b.png").read_bytes() == before

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,17 @@ def test_files_cut_short_or_gone_are_named(three: Checkpoints, name: str, damage
         path.write_bytes(path.read_bytes()[: -5 if damage == "truncated" else 0])
     with pytest.raises(ValueError, match=f"step 3 is damaged: .*{name}"):
         three.load()
+
+
+def test_whole_weights_of_another_step_are_noticed(three: Checkpoints) -> None:
+    for name in ("model.safetensors", "training.safetensors"):
+        shutil.copytree(three.folder, three.folder.with_name("kept"))
+        shutil.copy(three.path(2) / name, three.path(3) / name)
+        with pytest.raises(ValueError, match=r"step 3 is damaged: .* holds other weights than those that.*step 2"):
+            three.load()
+        shutil.rmtree(three.folder)
+        three.folder.with_name("kept").rename(three.folder)
+    assert same(three.load(), snapshot(3))
 
 
 def test_the_offer_skips_checkpoints_that_are_damaged_too(three: Checkpoints) -> None:

@@ -55,6 +55,7 @@ class Draw:
 def run(options: Draw, _: list[str]) -> None:
     """Write the pictures, each with a line that says where."""
     from glassformer.foundation.suggest import did_you_mean
+    from glassformer.tracing.plots import write_figure
 
     if options.only is not None and options.only not in PICTURES:
         raise ValueError(f"there is no picture {options.only!r}{did_you_mean(options.only, PICTURES)}")
@@ -67,7 +68,7 @@ def run(options: Draw, _: list[str]) -> None:
         if name in names:
             path = options.out.expanduser() / PICTURES[name]
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw().savefig(path, dpi=150)
+            write_figure(path, draw())
             print(f"written to {path}")
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from glassformer.by_hand.classification import Classifier, Labelled, Options, train
 from glassformer.text.examples import load_examples
 from glassformer.text.fields import FIELDS
+from glassformer.tracing.plots import write_figure
 from glassformer.training.tasks.bag_of_words import bag_of_words
 
 SENTENCES = (
@@ -102,7 +103,7 @@ def draw(classifier: Classifier, sentences: Sequence[str], path: Path) -> None:
                 axis.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
         part.colorbar(image, ax=axes, shrink=0.5, label="share of attention")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    write_figure(path, figure, dpi=110)
 
 
 def where(classifier: Classifier, sentence: str, word: str) -> np.ndarray:

@@ -57,15 +57,20 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """A full disk, as a sentence: what was not written, and that nothing was lost."""
+    """What writing failed for, as a sentence: what was not written, and that nothing was lost.
+
+    A full disk, and what the system says of no file by name: the file may be too large, the disk broken.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        full = OSError(f"the disk is full: {path} was not written, what was there is unchanged")
-        full.errno = error.errno
-        raise full from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.errno is None or (error.filename is not None and not is_full):
+            raise  # it is a sentence, or names its file
+        reason = "the disk is full" if is_full else os.strerror(error.errno)
+        told = OSError(f"{reason}: {path} was not written, what was there is unchanged")
+        told.errno = error.errno
+        raise told from error
 
 
 @contextmanager

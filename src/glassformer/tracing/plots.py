@@ -1,8 +1,10 @@
 """Pictures of a trace, by matplotlib: titled, labelled, in colours that everybody can tell apart."""
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glassformer.foundation.atomic import atomic_file
 from glassformer.tracing.patterns import resolve
 from glassformer.tracing.show import counted, summary
 
@@ -30,8 +32,15 @@ def figure(rows: int, columns: int, size: tuple[float, float]) -> tuple["Figure"
 def finished(made: "Figure", path: str | None) -> "Figure":
     """The figure, written to `path` where one is given."""
     if path is not None:
-        made.savefig(path, dpi=150)
+        write_figure(Path(path), made)
     return made
+
+
+def write_figure(path: Path, made: "Figure", dpi: int = 150) -> None:
+    """Write a figure, whole or not at all; the suffix says the format (PNG, where there is none)."""
+    path = path if path.suffix else path.with_suffix(".png")
+    with atomic_file(path) as file:
+        made.savefig(file, format=path.suffix[1:], dpi=dpi)
 
 
 def attention(trace: "Trace", layer: int | str, row: int, tokens: list[str], path: str | None) -> "Figure":

@@ -5,9 +5,10 @@
     best/model.safetensors                          the weights that were best on the validation data so far
 
 A folder takes its name when it is whole and on the disk, so that a crash at any moment leaves the one before. Every
-tensor has a SHA-256, and so have the texts. Nothing is ever unpickled.
+tensor has a SHA-256, and so have the texts; the optimizer's file knows the weights' own. Nothing is ever unpickled.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -25,7 +26,7 @@ from glassformer.foundation.atomic import atomic_folder, sweep
 
 MODEL, TRAINING = "model.safetensors", "training.safetensors"
 BEST = "best"
-STATE = "state"  # the name of the JSON text among the metadata
+STATE, WEIGHTS = "state", "weights"  # among the metadata: the JSON text; the fingerprint of the weights beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,8 @@ class Checkpoints:
         training = {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
         with atomic_folder(path) as beside:
             write_tensors(beside / MODEL, snapshot.model, digests=True)
-            write_tensors(beside / TRAINING, training, digests=True, metadata={STATE: json.dumps(dict(snapshot.state))})
+            said = {STATE: json.dumps(dict(snapshot.state)), WEIGHTS: fingerprint(TensorFile(beside / MODEL))}
+            write_tensors(beside / TRAINING, training, digests=True, metadata=said)
         for old in self.steps()[: -self.keep]:
             shutil.rmtree(self.path(old))
         return path
@@ -109,8 +111,12 @@ class Checkpoints:
             parts.setdefault(part, {})[rest] = tensor
         if parts.keys() != {"optimizer", "generator"}:
             raise ValueError(f"{training.path} holds {', '.join(parts)}; expected optimizer and generator")
+        path = self.path(step) / MODEL
+        weights, found = read_weights(path), fingerprint(TensorFile(path))
+        if training.metadata.get(WEIGHTS, found) != found:
+            raise ValueError(f"{path} holds other weights than those that {TRAINING} was saved beside")
         return Snapshot(
-            model=read_weights(self.path(step) / MODEL),
+            model=weights,
             optimizer=parts["optimizer"],
             generators=parts["generator"],
             state=read_state(training),
@@ -146,6 +152,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{path}: tensor {name!r} holds NaN or infinity")
     return tensors
+
+
+def fingerprint(file: TensorFile) -> str:
+    """SHA-256 of the digests of a file's tensors: it tells weights from those of another step, or another run."""
+    return hashlib.sha256(json.dumps(file.digests, sort_keys=True).encode()).hexdigest()
 
 
 def read_state(file: TensorFile) -> dict[str, Any]:
