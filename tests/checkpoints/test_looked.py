@@ -7,8 +7,9 @@ import pytest
 import torch
 from toy import Toy, change_weights, their_folder
 
-from glassformer.checkpoints import looked, pretrained
+from glassformer.checkpoints import looked
 from glassformer.checkpoints.files import TensorFile
+from glassformer.checkpoints.looked import is_finite
 
 
 @pytest.fixture
@@ -18,8 +19,8 @@ def looks(tmp_path, monkeypatch):
     monkeypatch.setattr(looked, "SMALL", 0)
     monkeypatch.setattr(looked, "SETTLED", -1.0)
     seen: list[int] = []
-    plain = pretrained.is_finite
-    monkeypatch.setattr(pretrained, "is_finite", lambda tensor: (seen.append(tensor.numel()), plain(tensor))[1])
+    plain = looked.is_finite
+    monkeypatch.setattr(looked, "is_finite", lambda tensor: (seen.append(tensor.numel()), plain(tensor))[1])
     return seen
 
 
@@ -37,7 +38,7 @@ def overwrite(folder: Path, name: str, value: float) -> None:
 def test_a_file_is_looked_through_once(tmp_path, looks):
     folder = their_folder(tmp_path / "m")
     first = Toy.from_pretrained(folder)
-    assert sum(looks) == sum(p.numel() for p in first.state_dict().values())
+    assert sum(looks) == sum(p.numel() for p in first.state_dict().values() if p.is_floating_point())
     looks.clear()
     second = Toy.from_pretrained(folder)
     assert not looks
@@ -53,6 +54,40 @@ def test_a_file_that_was_changed_is_looked_through_again_though_its_date_is_the_
         Toy.from_pretrained(folder)
     with pytest.raises(ValueError, match="holds NaN or infinity"):
         Toy.from_pretrained(folder)  # what was refused has no mark
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_piece_of_a_large_file_is_looked_at_by_whatever_threads(tmp_path, looks, monkeypatch, threads):
+    monkeypatch.setattr(looked, "PIECE", 24)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    folder = their_folder(tmp_path / "m")
+    model = Toy.from_pretrained(folder)
+    assert max(looks) == 6
+    assert sum(looks) == sum(p.numel() for p in model.state_dict().values() if p.is_floating_point())
+    file = TensorFile(folder / "model.safetensors")
+    for name, entry in file.entries.items():
+        if entry.dtype == torch.float32:
+            before = file[name].view(-1)[0].item()
+            overwrite(folder, name, -torch.inf)
+            with pytest.raises(ValueError, match=f"'{name}' holds NaN or infinity"):
+                Toy.from_pretrained(folder)
+            overwrite(folder, name, before)
+    Toy.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("dtype", looked.INFINITY)
+def test_the_largest_numbers_pass_whatever_their_sign_and_the_bits_next_to_them_do_not(dtype):
+    infinity, kind = looked.INFINITY[dtype], looked.INTEGERS[dtype.itemsize]
+    assert torch.tensor(torch.inf, dtype=dtype).view(kind).item() == infinity
+    sign, numbers = torch.iinfo(kind).min, torch.zeros(700_000, dtype=kind)
+    for place in (0, 300_001, 699_999):
+        for bits in (infinity - 1, infinity, infinity + 1, torch.iinfo(kind).max):
+            for signed in (bits, bits + sign):
+                numbers[place] = signed
+                assert numbers.view(dtype).isfinite().all() == (bits < infinity)
+                assert looked.has_finite_bits(numbers.numpy(), infinity) == (bits < infinity)
+                assert is_finite(numbers.view(dtype)) == (bits < infinity)
+        numbers[place] = 0
 
 
 def test_what_was_taken_unlooked_has_no_mark(tmp_path, looks):

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy import Toy, ToyConfig, change_config, change_weights, their_folder, toy
 
 from glassformer.checkpoints.files import TensorFile
-from glassformer.checkpoints.pretrained import READ, Pretrained, is_finite, load_folder
+from glassformer.checkpoints.looked import is_finite
+from glassformer.checkpoints.pretrained import READ, Pretrained, load_folder
 from glassformer.checkpoints.skeleton import skeleton
 from glassformer.foundation.atomic import MARK
 

@@ -119,22 +119,24 @@ class TensorFile(Mapping[str, Tensor]):
             raise ValueError(
                 f"{self.path}: tensor {name!r} is damaged: its bytes do not have the SHA-256 they were saved with"
             )
-        return self._read(name)
+        return self.part(self.entries[name])
 
-    def let_go(self) -> None:
-        """Give the file's pages back to the system: the tensors stay, their pages come again when they are touched.
+    def let_go(self, begin: int = 0, end: int | None = None) -> None:
+        """Give the file's pages, or those of some bytes, back to the system: they come again when they are touched.
 
         What was written to the tensors would be lost: this is for who has only read them.
         """
         if hasattr(mmap, "MADV_DONTNEED"):
-            self._pages.madvise(mmap.MADV_DONTNEED)
+            begin -= begin % mmap.PAGESIZE
+            self._pages.madvise(mmap.MADV_DONTNEED, begin, (len(self._pages) if end is None else end) - begin)
 
-    def _read(self, name: str) -> Tensor:
-        entry, count = self.entries[name], math.prod(self.entries[name].shape)
+    def part(self, entry: Entry) -> Tensor:
+        """The numbers where an entry says, in its shape; they need not be a tensor of the header."""
+        count = math.prod(entry.shape)
         if count == 0:
             return torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
         if entry.end > len(self._pages):
-            raise ValueError(f"{self.path}: tensor {name!r} was cut off while it was read")
+            raise ValueError(f"{self.path} was cut off while it was read")
         if entry.begin % entry.dtype.itemsize:  # an odd place: some processors read no numbers there
             aligned = bytearray(self._pages[entry.begin : entry.end])
             return torch.frombuffer(aligned, dtype=entry.dtype).view(entry.shape)
@@ -150,7 +152,7 @@ class TensorFile(Mapping[str, Tensor]):
         """The tensors that do not have their digests; all are looked at, several at a time, when the first is read."""
 
         def is_damaged(name: str) -> bool:
-            tensor = self._read(name)
+            tensor = self.part(self.entries[name])
             taken, data = described(tensor.dtype, tuple(tensor.shape)), raw(tensor)
             for start in range(0, len(data), READ):
                 taken.update(data[start : start + READ])

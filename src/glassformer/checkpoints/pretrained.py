@@ -1,10 +1,8 @@
 """`Model.from_pretrained` and `model.save_pretrained`: Hugging Face folders, both ways, tensor by tensor."""
 
-import math
 import os
 from abc import ABC
 from collections.abc import Callable, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,14 +11,15 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints import looked
 from glassformer.checkpoints.config import ConfigTable, check_modules
+from glassformer.checkpoints.files import TensorFile
 from glassformer.checkpoints.folders import CONFIG, TensorFolder, read_json, weight_files, write_folder, write_json
 from glassformer.checkpoints.hub import resolve
+from glassformer.checkpoints.looked import is_finite
 from glassformer.checkpoints.skeleton import skeleton
 from glassformer.checkpoints.table import Table, Translation, load, save
 from glassformer.foundation.atomic import atomic_update
 
-PIECE = 2**24  # numbers that are looked at in one go
-READ = 2**26  # bytes of the files that are looked at before their pages are let go
+READ = 2**26  # bytes of the files that are read before their pages are let go
 
 
 class Pretrained(ABC):
@@ -188,7 +187,7 @@ def built(folder: Path, cls: Any, config: Any) -> nn.Module:
 
 def check_fit(model: nn.Module, found: Translation, folder: Path, dtype: torch.dtype | None, table: Table) -> None:
     """Raise ValueError, before any tensor is read, where names, shapes or dtypes do not fit the model."""
-    wanted = model.state_dict()
+    wanted = model.state_dict(keep_vars=True)
     if missing := [name for name in wanted if name not in found]:
         theirs = [name for name, parts in save(wanted, table).sources.items() if set(parts) & set(missing)]
         raise ValueError(f"{folder} lacks {listed(theirs)} (ours: {listed(missing)}), which its {CONFIG} asks for"
@@ -238,35 +237,33 @@ def fill(
 ) -> None:
     """Put the tensors, made of `weights`, in the places of a model built on the meta device, one by one."""
     modules, read = dict(model.named_modules(remove_duplicate=False)), 0
-    marks = {} if allow_nonfinite else marks_of(weights, tensors)
-    seen = {name for mark, names in marks.items() if looked.is_there(mark) for name in names}
-    for name, tensor in tensors.items():
-        stored = tensor.dtype
-        tensor = tensor.to(dtype if tensor.is_floating_point() else None)
-        narrower = torch.promote_types(stored, tensor.dtype) != tensor.dtype  # what was finite may be no more
-        look = not allow_nonfinite and (narrower or not seen.issuperset(tensors.sources[name]))
-        for piece in tensor.view(-1).split(PIECE):
-            if look and not is_finite(piece):
-                cast = f", as {tensor.dtype}," if tensor.dtype != stored else ""
-                raise ValueError(
-                    f"{weights.folder}: tensor {tensors.sources[name][0]!r}{cast} holds NaN or infinity "
-                    "(allow_nonfinite=True takes it nevertheless)"
-                )
-            if (read := read + piece.numel() * stored.itemsize) >= READ:
-                weights.let_go()
-                read = 0
+    finite = set(weights) if allow_nonfinite else looked.finite(used(weights, tensors))
+    for name, stored in tensors.items():
+        tensor = stored.to(dtype if stored.is_floating_point() else None)
+        narrower = torch.promote_types(stored.dtype, tensor.dtype) != tensor.dtype  # what was finite may be no more
+        if not finite.issuperset(tensors.sources[name]) or (narrower and not allow_nonfinite):
+            check_finite(tensor, stored.dtype, tensors.sources[name][0], weights.folder)
         path, _, leaf = name.rpartition(".")
         put(modules[path], leaf, tensor.to(device))
-    for mark in marks:
-        looked.leave(mark)
+        if (read := read + stored.nbytes) >= READ:
+            weights.let_go()
+            read = 0
     reset_buffers(model, torch.device(device))
 
 
-def marks_of(weights: TensorFolder, tensors: Translation) -> dict[Path, list[str]]:
-    """The marks of the folder's files, with the names of those of their tensors that the model is made of."""
-    used = {source for sources in tensors.sources.values() for source in sources}
-    each = [(file, [name for name in file if name in used]) for file in weights.files]
-    return {mark: names for file, names in each if (mark := looked.mark_of(file, names)) is not None}
+def used(weights: TensorFolder, tensors: Translation) -> list[tuple[TensorFile, list[str]]]:
+    """The folder's files, with the names of those of their tensors that the model is made of."""
+    names = {source for sources in tensors.sources.values() for source in sources}
+    return [(file, [name for name in file if name in names]) for file in weights.files]
+
+
+def check_finite(tensor: Tensor, stored: torch.dtype, theirs: str, folder: Path) -> None:
+    """Raise ValueError where the tensor holds NaN or infinity."""
+    if not is_finite(tensor):
+        cast = f", as {tensor.dtype}," if tensor.dtype != stored else ""
+        raise ValueError(
+            f"{folder}: tensor {theirs!r}{cast} holds NaN or infinity (allow_nonfinite=True takes it nevertheless)"
+        )
 
 
 def reset_buffers(model: nn.Module, device: torch.device) -> None:
@@ -274,7 +271,8 @@ def reset_buffers(model: nn.Module, device: torch.device) -> None:
 
     Raises RuntimeError where a tensor stays empty, ValueError where one is more than there is memory for.
     """
-    for module in model.modules():
+    modules = list(model.modules())
+    for module in modules:
         reset = getattr(type(module), "reset_buffers", None)  # of the class: a module without it is slow to say so
         try:
             if reset is not None:
@@ -282,7 +280,8 @@ def reset_buffers(model: nn.Module, device: torch.device) -> None:
         except (RuntimeError, MemoryError) as error:
             raise ValueError(f"the config of this {type(model).__name__} asks for a {type(module).__name__} that "
                              f"cannot be computed here: {error}") from error  # fmt: skip
-    if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+    tensors = (tensor for module in modules for tensor in (*module._parameters.values(), *module._buffers.values()))
+    if any(tensor is not None and tensor.is_meta for tensor in tensors):
         everything = [*model.named_parameters(), *model.named_buffers()]
         empty = [name for name, tensor in everything if tensor.is_meta]
         raise RuntimeError(f"no file fills {listed(empty)} of {type(model).__name__}: its module needs reset_buffers")
@@ -295,16 +294,6 @@ def put(module: nn.Module, leaf: str, tensor: Tensor) -> None:
         module._buffers[leaf] = tensor
     else:
         module._parameters[leaf] = nn.Parameter(tensor, requires_grad=old.requires_grad)
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite."""
-    if not tensor.is_floating_point() or tensor.numel() == 0:
-        return True
-    if math.isfinite(tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).item()):
-        return True  # no sum is finite with a part that is not; and none is read faster, as fast as memory gives it
-    low, high = tensor.aminmax()  # the sum may have overflowed; both are NaN if any is, in no memory of their own
-    return bool(low.isfinite() & high.isfinite())
 
 
 def listed(names: list[str]) -> str:

@@ -29,6 +29,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -250,6 +251,17 @@ class Node:
             yield from ((row, (first, *at)) for row, at in self.children["*"].walk(rest))
 
 
+@lru_cache(maxsize=64)
+def grown(table: tuple[tuple[str, Rule], ...], ours: bool) -> tuple[Node, dict[str, Row]]:
+    """The rows of a table by our names, or by theirs: as a tree, and by their patterns."""
+    tree, patterns = Node(), {}
+    for row in rows(dict(table)):
+        for pattern in (() if row.tied else row.ours) if ours else variants(row.theirs):
+            tree.add(pattern, row)
+            patterns[pattern] = row
+    return tree, patterns
+
+
 def only_match(tree: Node, name: str, patterns: Mapping[str, Row]) -> Match:
     """The one row that names `name`; ValueError with the nearest row, or with the rows that contend for it."""
     matches = tree.find(name)
@@ -317,11 +329,7 @@ def load(state: Mapping[str, Tensor], table: Table) -> Translation:
     Raises ValueError for a name that no row, or more than one, names, for a tensor that is not what is computed in its
     place, and, when it is read, for a tensor that does not split and for tied tensors that differ.
     """
-    tree, patterns, out = Node(), {}, Translation(state)
-    for row in rows(table):
-        for pattern in variants(row.theirs):
-            tree.add(pattern, row)
-            patterns[pattern] = row
+    (tree, patterns), out = grown(tuple(table.items()), ours=False), Translation(state)
     matches = {name: only_match(tree, name, patterns) for name in state}
     copies: dict[str, list[str]] = {}  # of ours, under their further names
     for name, match in matches.items():
@@ -331,8 +339,9 @@ def load(state: Mapping[str, Tensor], table: Table) -> Translation:
             copies.setdefault(match.ours[0], []).append(name)
     for name, match in matches.items():
         if match.row.ours and not match.row.tied:
-            twins = copies.pop(match.ours[0], []) if len(match.ours) == 1 else []
-            out.add(match.ours, (name,), splitter(match.row, name, twins))
+            ours = match.ours
+            twins = copies.pop(ours[0], []) if len(ours) == 1 else []
+            out.add(ours, (name,), splitter(match.row, name, twins))
     for ours, (name, *twins) in copies.items():  # nobody else brings this tensor
         out.add((ours,), (name,), splitter(matches[name].row, name, twins))
     return out
@@ -356,11 +365,7 @@ def save(state: Mapping[str, Tensor], table: Table) -> Translation:
 
     Raises ValueError for a name that no row, or more than one, names, and for a missing part of a `Split`.
     """
-    tree, patterns, out = Node(), {}, Translation(state)
-    for row in rows(table):
-        for pattern in row.ours if not row.tied else ():
-            tree.add(pattern, row)
-            patterns[pattern] = row
+    (tree, patterns), out = grown(tuple(table.items()), ours=True), Translation(state)
     done: set[str] = set()
     for name in state:
         match = only_match(tree, name, patterns)

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glassformer.checkpoints.config import Compound
-from glassformer.checkpoints.pretrained import Pretrained, is_finite
+from glassformer.checkpoints.looked import is_finite
+from glassformer.checkpoints.pretrained import Pretrained
 from glassformer.models.encoder import looks
 from glassformer.models.labels import check_labels, load_labels, mean_cross_entropy
 from glassformer.models.outputs import EncoderOutput, PredictionOutput
