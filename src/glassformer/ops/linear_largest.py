@@ -26,7 +26,7 @@ BLOCK = 512  # rows of W at a time while the copy is made: what is computed on t
 WORTH = 2**22  # numbers in W: a smaller product takes about as long as the comparisons
 FEW = 1 / 32  # of the rows: more are computed faster all together
 PAUSE = 4  # calls without, at least, after one that was in vain
-MANY = 4  # rows of x from which a product is no longer bound by reading W
+ROWS = 4  # of x: with more of them the product is no longer bound by reading W
 
 
 class Screen(NamedTuple):
@@ -56,7 +56,7 @@ class Largest:
         if self._pause:
             self._pause -= 1
             return None
-        if weight.numel() < WORTH or len(x) >= MANY or traced() or not _plain(x) or not _plain(weight):
+        if weight.numel() < WORTH or len(x) > ROWS or traced() or not _plain(x) or not _plain(weight):
             return None
         # The operator takes columns by sixteens, and of a weight that counts no versions no copy is held.
         if weight.shape[1] % 16 or weight.is_inference() or not machine.int8_pays():
