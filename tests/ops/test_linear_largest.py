@@ -62,6 +62,34 @@ def test_the_bound_holds_where_the_copy_is_as_wrong_as_it_can_be():
             assert ((copied - copied[row] - true).abs() <= bound).all()
 
 
+def test_two_rows_may_be_wrong_in_opposite_ways():
+    """The copy takes the second largest for much more than it is, and the largest for much less."""
+    torch.manual_seed(0)
+    for _ in range(20):
+        whole = torch.randint(-3, 4, (2, 64)).float()
+        whole[:, 0], whole[:, 1] = 127.0, torch.tensor([0.0, 100.0])  # the scale of both rows is 1
+        wrong = torch.empty(2, 64).uniform_(-0.45, 0.45)
+        wrong[:, :2] = 0
+        x = (wrong[0] - wrong[1])[None].bfloat16().float()
+        weight = whole - wrong
+        x[0, 1] = (0.02 - (weight[1] - weight[0]) @ x[0]) / 100
+        assert places(x, weight).tolist() == [1]
+        of = screen(weight)
+        assert torch.equal(of.rows.float(), whole)
+        assert (whole @ x[0]).argmax() == 0
+        assert found(x, weight).tolist() == [1]
+
+
+def test_where_the_copy_is_exact_the_rounding_of_x_may_still_decide():
+    x, weight = torch.ones(1, 64), torch.zeros(2, 64)
+    x[0, 0], x[0, 1], x[0, 2:33] = 0.0, 2.0**-8, 1.0019  # as bfloat16 it is 1
+    weight[:, 0] = 127.0  # the scale of both rows is 1
+    weight[1, 1], weight[1, 2:33], weight[1, 33:] = -7.0, 1.0, -1.0
+    assert torch.equal(screen(weight).rows.float(), weight)
+    assert (weight @ x[0].bfloat16().float()).tolist() == [0, -7 / 256]
+    assert found(x, weight).tolist() == places(x, weight).tolist() == [1]
+
+
 def test_of_equal_rows_it_is_the_first():
     torch.manual_seed(0)
     weight = torch.randn(700, 32)
