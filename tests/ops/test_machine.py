@@ -166,10 +166,22 @@ def test_where_onednn_pays_is_where_the_two_lines_meet(
     seconds = [list(tiny), list(large)]
     monkeypatch.setattr(machine, "_calls", lambda dtype, case, size: [])
     monkeypatch.setattr(machine, "_seconds", lambda calls: seconds.pop(0))
-    work = 1024 * 8192 - 16 * 16
-    pays = machine._pays(torch.float32, "one row")
+    work = 4 * 512 * 1024 - 4 * 16 * 16
+    pays = machine._pays(torch.float32, "few rows")
     meeting = (tiny[1] - tiny[0]) * work / ((large[0] - tiny[0]) - (large[1] - tiny[1]))
     assert pays == {"between": pytest.approx(meeting), "always": 0.0, "never": math.inf}[expected]
+
+
+def test_of_one_row_the_second_point_is_a_product_of_middle_size_in_and_out_of_the_caches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = [[1e-6, 1e-5], [1.0, 0.5], [1e-5, 1.2e-5], [48 * 7e-5, 48 * 3e-5]]  # tiny, large, within, all 48 without
+    monkeypatch.setattr(machine, "_calls", lambda dtype, case, size: [])
+    monkeypatch.setattr(machine, "_seconds", lambda calls, rounds=9: seconds.pop(0))
+    pays = machine._pays(torch.float32, "one row")
+    gained = ((1e-5 + 7e-5) / 2 - 1e-6) - ((1.2e-5 + 3e-5) / 2 - 1e-5)
+    assert pays == pytest.approx(9e-6 / gained * (512 * 512 - 16 * 16))
+    assert seconds == []
 
 
 def test_a_real_measurement_is_complete_and_touches_no_random_state() -> None:
