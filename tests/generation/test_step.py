@@ -172,6 +172,24 @@ def test_rows_that_change_places_between_steps_are_followed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*outs, strict=True))
 
 
+@pytest.mark.parametrize("back", [0, 1, 2])
+def test_a_cache_that_is_truncated_between_the_two_captures_is_captured_anew(back: int) -> None:
+    model, x = gpt2(), torch.randint(60, (1, 60), generator=torch.Generator().manual_seed(0))
+    caches = [model.new_cache(1, 60) for _ in range(2)]
+    steps: list[Any] = [one_step(model, caches[0]), plain(model, caches[1])]
+    truncated = False
+    with torch.inference_mode():
+        for i in range(60 - back):
+            ours, expected = (step(x[:, i : i + 1], None) for step in steps)
+            assert torch.equal(ours, expected), f"step {i}"
+            if steps[0]._first is not None and not truncated:
+                truncated = True
+                for cache in caches:
+                    cache.truncate(cache.length - back)
+    assert truncated
+    assert steps[0].program is not None
+
+
 def test_a_model_that_is_listened_to_is_called() -> None:
     model, seen = gpt2(), []
     with torch.autocast("cpu", dtype=torch.bfloat16):
