@@ -159,3 +159,33 @@ def test_regression_and_many_labels_have_their_losses() -> None:
     wanted = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
     out = many(x, labels=wanted)
     torch.testing.assert_close(out.loss, nn.functional.binary_cross_entropy_with_logits(out.logits, wanted))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [  # fewer hypotheses than beams: copies fill up, as there, and nothing that is forbidden
+        {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 1},
+        {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 2, "length_penalty": 0.0},
+        {"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 6, "early_stopping": "never"},
+        {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 6, "early_stopping": True, "eos_token_id": 5},
+        {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 6, "eos_token_id": [*range(2, 17)]},
+    ],
+    ids=str,
+)
+def test_beam_search_with_forced_tokens_writes_those_of_transformers(tmp_path: Path, options: dict[str, Any]) -> None:
+    from transformers import BartForConditionalGeneration
+
+    torch.manual_seed(0)
+    ours = BART(BARTConfig(**TINY, pad_token_id=1, forced_bos_token_id=5, forced_eos_token_id=2)).eval()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.6)
+    ours.save_pretrained(tmp_path)
+    theirs = BartForConditionalGeneration.from_pretrained(tmp_path).eval()
+    both = {"eos_token_id": 2, **options}
+    for seed in range(4):
+        x = torch.randint(3, 19, (2, 4), generator=torch.Generator().manual_seed(seed))
+        expected = theirs.generate(
+            x, attention_mask=torch.ones_like(x), do_sample=False, forced_bos_token_id=5, forced_eos_token_id=2,
+            pad_token_id=1, decoder_start_token_id=2, **both
+        )  # fmt: skip
+        assert torch.equal(ours.generate(x, **both), expected)

@@ -10,7 +10,9 @@ from glassformer.generation.choose import check_finite
 from glassformer.generation.options import GenerationOptions
 from glassformer.generation.step import one_step
 
-NEVER = float("-inf")
+FAR = -1e9
+"""Added to the score of what is no hypothesis yet, or no more. It is finite: where a forced token leaves fewer
+hypotheses than beams, copies fill up, and nothing forbidden, whose score is −∞. So it is with `transformers`."""
 
 
 @torch.inference_mode()
@@ -32,9 +34,10 @@ def beam_search(
     processors, eos = options.logits_processors(t), torch.tensor(options.eos_tokens, device=prompts.device)
     open_ids = prompts.new_full((b, n, total), options.padding)
     open_ids[:, :, :t] = prompts[:, None]
-    open_scores = torch.full((b, n), NEVER, device=prompts.device)
+    open_scores = torch.full((b, n), FAR, device=prompts.device)
     open_scores[:, 0] = 0.0  # all beams begin equal: only one of them may be continued
-    ended_ids, ended_scores = open_ids.clone(), torch.full_like(open_scores, NEVER)
+    ended_ids, ended_scores = open_ids.clone(), torch.full_like(open_scores, FAR)
+    ended = torch.zeros((b, n), dtype=torch.bool, device=prompts.device)
     ended_lengths = torch.full((b, n), t, device=prompts.device)
     searching = torch.ones(b, 1, dtype=torch.bool, device=prompts.device)
     present = None if present is None else present.repeat_interleave(n, 0)
@@ -57,16 +60,17 @@ def beam_search(
         ends = torch.isin(tokens, eos) if length + 1 < total else torch.ones_like(tokens, dtype=torch.bool)
         counts = ends & searching
         counts[:, n:] = False  # an end that is not among the n best candidates is dropped
-        worth = torch.where(counts, scores / power, NEVER)
+        worth = scores / power + FAR * ~counts
         ended_scores, best = torch.cat([ended_scores, worth], 1).topk(n)
+        ended = torch.cat([ended, counts], 1).gather(1, best)
         ended_ids = _rows(torch.cat([ended_ids, candidates], 1), best)
         ended_lengths = torch.cat([ended_lengths, torch.full_like(tokens, length + 1)], 1).gather(1, best)
-        open_scores, best = torch.where(ends, NEVER, scores).topk(n)
+        open_scores, best = (scores + FAR * ends).topk(n)
         open_ids = _rows(candidates, best)
-        full = (ended_scores > NEVER).all(-1, keepdim=True)
+        full = ended.all(-1, keepdim=True)
         best_power = float(new) ** options.length_penalty if longest_is_best else power
         better = open_scores[:, :1] / best_power > ended_scores[:, -1:]
-        searching &= ~full if options.early_stopping is True else ~full | better
+        searching &= better & ~full if options.early_stopping is True else better
         if not bool(searching.any()):
             break
         rows = (beams.gather(1, best) + identity[::n, None]).flatten()
