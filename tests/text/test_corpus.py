@@ -1,6 +1,12 @@
 """Corpora: what is on the machine, files, folders, globs, one download; and what is wrong with the others."""
 
+import csv
+import gzip
 import hashlib
+import io
+import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -174,3 +180,82 @@ def test_the_true_tinyshakespeare_has_our_checksum_and_the_known_split(monkeypat
     monkeypatch.setenv(corpus.TINYSHAKESPEARE_VARIABLE, str(LOCAL_COPY))
     loaded = load_corpus("tinyshakespeare")
     assert (len(loaded.train), len(loaded.validation)) == (1_003_854, 111_540)
+
+
+TEXTS = ["One, two", 'three "four"', "", "five\nsix ünï", "the last of them"]
+
+
+def table(kind: str, texts: list[str], name: str) -> bytes:
+    """A file of rows with a number and a text."""
+    rows = [{"id": n, name: text} for n, text in enumerate(texts)]
+    if kind == ".jsonl":
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    if kind == ".json":
+        return json.dumps(rows).encode()
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, ["id", name], delimiter="," if kind == ".csv" else "\t")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+@pytest.mark.parametrize("kind", [".csv", ".tsv", ".jsonl", ".json"])
+def test_of_rows_the_texts_are_read_not_the_file(tmp_path, kind):
+    (tmp_path / f"a{kind}").write_bytes(table(kind, TEXTS, "text"))
+    (tmp_path / f"b{kind}.gz").write_bytes(gzip.compress(table(kind, TEXTS[:2] * 9, "body")))
+    loaded = load_corpus(tmp_path / f"a{kind}")
+    assert loaded.train + loaded.validation == "\n".join(TEXTS)
+    loaded = load_corpus(f"{tmp_path}/b{kind}.gz?text=body")
+    assert loaded.train + loaded.validation == "\n".join(TEXTS[:2] * 9)
+
+
+def test_of_rows_that_match_a_glob_all_are_read(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_bytes(table(".jsonl", [f"the text of {name}"], "text"))
+    loaded = load_corpus(f"{tmp_path}/*.jsonl")
+    assert loaded.train + loaded.validation == "the text of a\nthe text of b"
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*\.csv"):
+        load_corpus(f"{tmp_path}/*.csv")
+
+
+def test_what_to_validate_on_may_be_a_file_apart(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_bytes(table(".csv", [f"a long, long text of {name}"], "body"))
+    loaded = load_corpus(f"{tmp_path}/a.csv?text=body&validation={tmp_path}/b.csv")
+    assert (loaded.train, loaded.validation) == ("a long, long text of a", "a long, long text of b")
+    (tmp_path / "b.csv").write_bytes(table(".csv", [" "], "body"))
+    with pytest.raises(ValueError, match=r"what .* is validated on is empty"):
+        load_corpus(f"{tmp_path}/a.csv?text=body&validation={tmp_path}/b.csv")
+
+
+def test_rows_without_that_column_or_with_no_text_in_it_are_refused(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(table(".jsonl", TEXTS, "body"))
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1 has no column 'text' \(choose from body, id\)"):
+        load_corpus(path)
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1 has '0' as id; expected a text"):
+        load_corpus(f"{path}?text=id")
+    with pytest.raises(ValueError, match="is given label=id, which is no option"):
+        load_corpus(f"{path}?text=body&label=id")
+
+
+@pytest.mark.parametrize("held", ["validation", "test", None])
+def test_texts_of_the_hub_are_read_in_their_parts(monkeypatch, held):
+    class Rows(list):
+        features = None
+
+    asked = []
+
+    def load_dataset(*names):
+        asked.append(names)
+        parts = {"train": Rows({"body": f"text {n}"} for n in range(9))}
+        return parts if held is None else {**parts, held: Rows({"body": f"other text {n}"} for n in range(3))}
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    loaded = load_corpus("hf:somebody/texts:small?text=body")
+    train, other = ("\n".join(f"{kind} {n}" for n in range(count)) for kind, count in (("text", 9), ("other text", 3)))
+    assert asked == [("somebody/texts", "small")]
+    if held is None:
+        assert loaded.train + loaded.validation == train
+    else:
+        assert (loaded.train, loaded.validation) == (train, other)

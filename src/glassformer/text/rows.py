@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from glassformer.foundation.suggest import did_you_mean
-from glassformer.text.corpus import decoded
+from glassformer.text.plain import decoded
 
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".conll")
 PAIR = "::"

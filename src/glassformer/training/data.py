@@ -22,7 +22,7 @@ SIZED = ("bpe", "wordpiece", "unigram")  # tokenizers that are trained to a size
 class Texts:
     """[data] of a task that reads text. A batch has `batch_size` rows of `context` tokens, or of at most so many."""
 
-    corpus: str = "python-docs"  # a name, a file, a folder or a glob: see glassformer.text.load_corpus
+    corpus: str = "python-docs"  # a name, a file, a folder, a glob, hf:NAME: see glassformer.text.load_corpus
     examples: str | None = None  # for tasks that learn from examples: see glassformer.text.load_examples
     tokenizer: str | None = None  # characters, bytes, bpe, ..., or a folder that holds one; none: [init]'s, characters
     vocab_size: int | None = None  # of a tokenizer that is trained to a size

@@ -28,7 +28,7 @@ from glassformer.parts import (
     YarnScaling,
     use_kernels,
 )
-from glassformer.text.corpus import read_text
+from glassformer.text.plain import read_text
 from glassformer.training.blocks import zero_residuals
 from glassformer.training.data import DATA, Data, Pictures, Texts
 from glassformer.training.init import Init
