@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import Toy, ToyConfig, change_config, change_weights, their_folder, toy
 
-from glassformer.checkpoints.files import TensorFile
+from glassformer.checkpoints import table
+from glassformer.checkpoints.files import TensorFile, read_tensors
 from glassformer.checkpoints.looked import is_finite
 from glassformer.checkpoints.pretrained import READ, Pretrained, load_folder
 from glassformer.checkpoints.skeleton import skeleton
@@ -52,6 +53,29 @@ def test_the_loaded_model_is_in_eval_mode_and_trains_like_a_built_one(tmp_path):
         assert parameter.is_contiguous()
         assert parameter.untyped_storage().nbytes() == parameter.nbytes
     copy.deepcopy(again)
+
+
+def test_large_weights_that_the_file_has_turned_are_its_pages_until_they_are_to_learn(tmp_path, monkeypatch):
+    model = toy()
+    model.save_pretrained(tmp_path / "m")
+    monkeypatch.setattr(table, "LARGE", 0)
+    views = Toy.from_pretrained(tmp_path / "m")
+    parameters = dict(views.named_parameters())
+    query, key = (parameters[f"blocks.1.{name}.weight"] for name in ("query", "key"))
+    assert query.untyped_storage().data_ptr() == key.untyped_storage().data_ptr()
+    views.save_pretrained(tmp_path / "again")
+    before, after = (read_tensors(tmp_path / name / "model.safetensors") for name in ("m", "again"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(p.is_contiguous() for p in Toy.from_pretrained(tmp_path / "m", dtype=torch.float64).parameters())
+    with torch.inference_mode():
+        views.train()
+    for name, parameter in views.named_parameters():
+        assert parameter is parameters[name], "an optimizer may hold it"
+        assert parameter.is_contiguous()
+        assert not parameter.is_inference()
+        assert torch.equal(parameter, model.get_parameter(name))
+    assert query.untyped_storage().nbytes() == query.nbytes
 
 
 def test_the_dtype_is_the_files_or_the_one_asked_for(tmp_path):
@@ -339,7 +363,7 @@ def test_what_cannot_be_saved_is_refused_before_anything_is_written(tmp_path):
 
 
 def test_a_buffer_that_nobody_fills_is_a_programming_error(tmp_path):
-    class Forgetful(nn.Module, Pretrained):
+    class Forgetful(Pretrained, nn.Module):
         config_table = Toy.config_table
         table = {"[toy.]wte": "embed"}  # noqa: RUF012
 

@@ -90,7 +90,7 @@ class ToyBlock(nn.Module):
         self.angles = torch.arange(len(self.angles), device=device) / self.base
 
 
-class Toy(nn.Module, Pretrained):
+class Toy(Pretrained, nn.Module):
     config_table = TOY_CONFIG
     table = staticmethod(toy_table)
 

@@ -46,6 +46,9 @@ class Pretrained(ABC):
     ) -> Self:
         """The model of a folder, or of a hub id (`openai-community/gpt2`), in eval mode.
 
+        Its weights are the file's own pages, read when they are used. Large ones that the file has turned (GPT-2's)
+        are views, in the file's order, until `train()` lays them out.
+
         Args:
             path_or_id: a folder with `config.json` and safetensors, single or sharded; or a hub id.
             dtype: of the parameters; None keeps the file's (its tensors must then agree).
@@ -75,6 +78,16 @@ class Pretrained(ABC):
     def settled(cls, config: Any, weights: Mapping[str, Tensor]) -> Any:
         """The config, where the weights say what `config.json` leaves open."""
         return config
+
+    def train(self, mode: bool = True) -> Self:
+        """As in PyTorch. What is to learn lies in one piece, as in a model that was built; see `from_pretrained`."""
+        assert isinstance(self, nn.Module)
+        if mode:
+            with torch.inference_mode(False):
+                for parameter in self.parameters():
+                    if not parameter.is_contiguous():
+                        parameter.data = parameter.data.contiguous()
+        return nn.Module.train(self, mode)
 
     def save_pretrained(
         self,
@@ -243,8 +256,9 @@ def fill(
         narrower = torch.promote_types(stored.dtype, tensor.dtype) != tensor.dtype  # what was finite may be no more
         if not finite.issuperset(tensors.sources[name]) or (narrower and not allow_nonfinite):
             check_finite(tensor, stored.dtype, tensors.sources[name][0], weights.folder)
+        tensor = tensor.to(device)
         path, _, leaf = name.rpartition(".")
-        put(modules[path], leaf, tensor.to(device))
+        put(modules[path], leaf, tensor if tensor is stored else tensor.contiguous())
         if (read := read + stored.nbytes) >= READ:
             weights.let_go()
             read = 0

@@ -87,6 +87,7 @@ Rule = str | Split | Transpose | Unsqueezed | Tied | Computed | None
 CLOSE = 1e-4  # what numbers of size 1 may be off by that were computed in another order, in float32
 Table = Mapping[str, Rule]
 LEAVES = ("weight", "bias")
+LARGE = 2**20  # bytes: to turn as many takes time, and memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +114,13 @@ class Row:
             raise ValueError(f"tensor {name!r} is computed here, not read, and the file's differs by up to {off:.3g}")
 
     def split(self, tensor: Tensor, name: str) -> tuple[Tensor, ...]:
-        """Their tensor as ours."""
-        tensor = tensor.T if self.transpose and tensor.ndim == 2 else tensor
+        """Their tensor as ours: a large one that is turned as views of it, others in one piece."""
+        turned = self.transpose and tensor.ndim == 2
+        lazy = turned and tensor.nbytes >= LARGE
+        tensor = tensor.T if turned else tensor
         tensor = tensor.squeeze(0) if self.unsqueezed else tensor
         if len(self.ours) == 1:
-            return (tensor.contiguous(),)
+            return (tensor if lazy else tensor.contiguous(),)
         rows = tensor.shape[0] if tensor.ndim else 0
         sizes = self.sizes or (rows // len(self.ours),) * len(self.ours)
         if sum(sizes) != rows:
@@ -125,6 +128,8 @@ class Row:
                 f"tensor {name!r} has {rows} rows, which do not split into the {len(self.ours)} parts "
                 f"{', '.join(self.ours)}" + (f" of {self.sizes} rows" if self.sizes else "")
             )
+        if lazy:
+            return tensor.split(sizes)
         # A copy: parameters that share one storage would be kept, moved and saved together.
         return tuple(part.clone(memory_format=torch.contiguous_format) for part in tensor.split(sizes))
 

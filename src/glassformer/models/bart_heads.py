@@ -22,7 +22,7 @@ TABLE: Table = {
 }  # fmt: skip
 
 
-class BARTForSequenceClassification(nn.Module, Pretrained):
+class BARTForSequenceClassification(Pretrained, nn.Module):
     """A class for a text that encoder and decoder both read: head(tanh(transform(the decoder's vector of its end))).
 
     The end is the last `eos_token_id` of each row. Labels, problems and losses are those of `SequenceClassification`.

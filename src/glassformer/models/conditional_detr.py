@@ -157,7 +157,7 @@ class ConditionalDecoder(nn.Module):
         return [*layers[:-1], self.norm(x)], points
 
 
-class ConditionalDETR(nn.Module, Pretrained):
+class ConditionalDETR(Pretrained, nn.Module):
     """Backbone, encoder, and the conditional decoder: a vector for each query."""
 
     config_table = config_table("ConditionalDetrModel")

@@ -136,7 +136,7 @@ class Perceptron(nn.Module):
         return last(x)
 
 
-class ObjectDetection(nn.Module, Pretrained, ABC):
+class ObjectDetection(Pretrained, nn.Module, ABC):
     """What stands in a picture, and where: a set of `num_queries` predictions, most of them of nothing.
 
     A model writes `predictions` and `criterion`; the model without the heads is held as `body`.

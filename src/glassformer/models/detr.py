@@ -139,7 +139,7 @@ class DETRDecoder(nn.Module):
         return [*layers[:-1], self.norm(x)]
 
 
-class DETR(nn.Module, Pretrained):
+class DETR(Pretrained, nn.Module):
     """Backbone, encoder, and decoder: a vector for each query (figure 2)."""
 
     config_table = config_table("DetrModel")

@@ -18,7 +18,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import Embedding
 
 
-class Encoder(nn.Module, Pretrained, ABC):
+class Encoder(Pretrained, nn.Module, ABC):
     """A bidirectional encoder: a vector for each token, which has seen all the others.
 
     A model writes `__init__` (setting `config`, `embed`, `blocks`, `pooler`) and `hidden`; this class adds the checks

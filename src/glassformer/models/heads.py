@@ -17,7 +17,7 @@ from glassformer.parts import Dropout, Embedding, LayerNorm, Linear
 from glassformer.parts.activation import Activation
 
 
-class Head(nn.Module, Pretrained, ABC):
+class Head(Pretrained, nn.Module, ABC):
     """A task on an encoder: `head`, a linear layer, reads the features that the model makes of the encoder's output."""
 
     encoder: Encoder

@@ -16,7 +16,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import Embedding, KeyValueCache
 
 
-class LanguageModel(nn.Module, Pretrained, ABC):
+class LanguageModel(Pretrained, nn.Module, ABC):
     """A causal language model: p(token t | tokens before t), as logits.
 
     A model writes `__init__` (setting `config`, `embed`, `blocks`, `head`) and `hidden`; this class adds what follows

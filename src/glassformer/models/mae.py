@@ -161,7 +161,7 @@ class MAEDecoder(nn.Module):
         return self.predict(self.norm(x))[:, 1:]
 
 
-class MAE(nn.Module, Pretrained):
+class MAE(Pretrained, nn.Module):
     """The autoencoder. `encoder` is a ViT: what is kept to be fine-tuned or probed."""
 
     config_table = CONFIG_TABLE

@@ -85,7 +85,7 @@ class Mask2FormerBlock(nn.Module):
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
-class Mask2Former(nn.Module, Pretrained):
+class Mask2Former(Pretrained, nn.Module):
     """Backbone, pixel decoder, and the decoder whose queries become masks; classes are named by the head on it."""
 
     config_table = config_table("Mask2FormerModel")
@@ -150,7 +150,7 @@ def seen(masks: Float[Tensor, "b q y x"], size: tuple[int, int]) -> Bool[Tensor,
     return inside | ~inside.any(-1, keepdim=True)
 
 
-class Mask2FormerForUniversalSegmentation(nn.Module, Pretrained):
+class Mask2FormerForUniversalSegmentation(Pretrained, nn.Module):
     """A class for each query, or none: things, stuff and both together are said in the same way (section 3.1)."""
 
     config_table = config_table("Mask2FormerForUniversalSegmentation")

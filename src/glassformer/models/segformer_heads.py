@@ -55,7 +55,7 @@ class SegFormerDecoder(nn.Module):
         return self.head(self.dropout(self.norm(self.fuse(torch.cat(same[::-1], 1))).relu()))
 
 
-class SegFormerForSemanticSegmentation(nn.Module, Pretrained):
+class SegFormerForSemanticSegmentation(Pretrained, nn.Module):
     """A class for each pixel, on a grid as fine as the first stage's; `enlarged` brings it to the picture's size."""
 
     config_table = config_table("SegformerForSemanticSegmentation")

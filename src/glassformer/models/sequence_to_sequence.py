@@ -19,7 +19,7 @@ from glassformer.ops.mask import Mask
 from glassformer.parts import Embedding, KeyValueCache
 
 
-class SequenceToSequenceModel(nn.Module, Pretrained, ABC):
+class SequenceToSequenceModel(Pretrained, nn.Module, ABC):
     """An encoder-decoder: p(target token t | target tokens before t, the source), as logits.
 
     A model writes `__init__` (setting `config`, `embed`, `head`), `encode` and `decode`; this class adds what follows

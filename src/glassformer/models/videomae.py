@@ -108,7 +108,7 @@ class VideoMAEEncoder(VideoEncoder):
             raise ValueError(f"clips have {frames} frames; expected {self.config.num_frames}")
 
 
-class VideoMAE(nn.Module, Pretrained):
+class VideoMAE(Pretrained, nn.Module):
     """The autoencoder. `encoder` is what is kept to be fine-tuned."""
 
     config_table = config_table("VideoMAEForPreTraining")

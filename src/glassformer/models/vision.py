@@ -17,7 +17,7 @@ from glassformer.models.outputs import EncoderOutput, PredictionOutput
 from glassformer.parts import Linear, PatchEmbedding, TubeletEmbedding
 
 
-class ImageEncoder(nn.Module, Pretrained, ABC):
+class ImageEncoder(Pretrained, nn.Module, ABC):
     """From a picture to vectors: one for each patch (and what else the model reads), and one for the whole.
 
     A model writes `__init__` (setting `config`, which has `channels`, `patches` and `blocks`), `hidden` and `pooled`.
@@ -115,7 +115,7 @@ class StagedEncoder(ImageEncoder, ABC):
         return hidden.mean(1)
 
 
-class ImageClassification(nn.Module, Pretrained, ABC):
+class ImageClassification(Pretrained, nn.Module, ABC):
     """Which of `config.num_classes` classes a picture shows; the encoder is held as `encoder`."""
 
     encoder: ImageEncoder
