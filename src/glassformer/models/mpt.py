@@ -90,7 +90,7 @@ CONFIG_TABLE = ConfigTable(
     fixed={"expansion_ratio": 4, "no_bias": True, "logit_scale": None, "resid_pdrop": 0.0, "emb_pdrop": 0.0,
            "embedding_fraction": 1.0},
     # With ALiBi there is no position table; how and where it is computed; what their training code kept here.
-    ignored={"learned_pos_emb", "init_device", "norm_type", "auto_map", "init_config", "verbose"},
+    ignored={"learned_pos_emb", "init_device", "norm_type", "auto_map", "init_config", "verbose", "tokenizer_name"},
     compounds=(Compound(("attn_config",), (), load_attention, lambda config: {"attn_config": ATTENTION}),),
 )  # fmt: skip
 
