@@ -176,7 +176,8 @@ def test_convert_writes_what_transformers_opens(
 
     from glassformer.training import load_run
 
-    assert "with its tokenizer" in said(capsys, "convert", run_folder, tmp_path / "a", "--max-shard-gb", 4e-6)
+    done = said(capsys, "convert", run_folder, tmp_path / "a", "--max-shard-gb", 4e-6)
+    assert "with its tokenizer, which this library alone reads" in done
     assert (tmp_path / "a" / "model.safetensors.index.json").is_file()
     x = torch.tensor([[1, 2, 3]])
     theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "a").eval()
@@ -518,3 +519,11 @@ def test_a_classifier_is_not_asked_to_write(tmp_path: Path, capsys) -> None:
 def test_beams_end_where_the_positions_do(model_folder: Path, capsys) -> None:
     options = ["--prompt", "a", "--num-beams", 2, "--max-new-tokens"]
     assert len(said(capsys, "generate", "--model", model_folder, *options, 100_000)) > 2
+
+
+def test_the_help_of_train_names_every_recipe() -> None:
+    from glassformer.cli.train import Train
+    from glassformer.training.recipe import recipe_names
+
+    named = " ".join((Train.__doc__ or "").split()).partition("The recipes: ")[2].removesuffix(".")
+    assert named.split(", ") == recipe_names()

@@ -38,6 +38,7 @@ def run(options: Convert, _: list[str]) -> None:
     """Write the folder, and say what is in it."""
     from glassformer.cli.models import open_model
     from glassformer.image.processor_file import FILE as PROCESSOR_FILE
+    from glassformer.text.characters import CharacterTokenizer
 
     target = options.target.expanduser()
     if target.exists() and not target.is_dir():
@@ -64,6 +65,8 @@ def run(options: Convert, _: list[str]) -> None:
         opened.run.readers.save(target)
     weight = next(opened.model.parameters())
     named = "with its tokenizer" if tokenizer is not None else "without a tokenizer: the source has none"
+    if tokenizer is not None and (target / CharacterTokenizer.file_name).is_file():
+        named += ", which this library alone reads (transformers opens one of --data.tokenizer bpe)"
     if (target / PROCESSOR_FILE).is_file():
         named = "with its image processor" + (" and its tokenizer" if tokenizer is not None else "")
     print(f"{target}: {type(opened.model).__name__}, {opened.model.num_parameters:,} parameters, "

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 class Train:
     """Train a model by a recipe.
 
-    Any setting of the recipe can be changed: glassformer train demo --model.num-layers 6 --training.steps 500
+    On your own text: glassformer train llama_char --data.corpus my.txt. Any setting of the recipe can be changed:
+    --model.num-layers 6 --training.steps 500 --schedule.warmup-steps 10; recipe.toml in the run folder has them
+    all.
+
+    The recipes: bart_summarize, bert_mlm, bert_qa, bert_sentiment, bert_tagging, deit_distill, demo, detr_scenes,
+    detr_scenes_plain, gpt2_bpe, gpt_char, llama_char, llama_pretrain, mae_pretrain, mae_probe, mask2former_scenes,
+    mixtral_small, multi30k, segformer_scenes, shakespeare_char, shakespeare_char_fast, swin_digits, t5_denoise,
+    timesformer_motion, transformer_translate, videomae_motion, videomae_pretrain, vit_digits.
     """
 
     passes_on: ClassVar[str] = "dotted"

@@ -42,7 +42,6 @@ def beam_search(
     searching = torch.ones(b, 1, dtype=torch.bool, device=prompts.device)
     present = None if present is None else present.repeat_interleave(n, 0)
     identity = torch.arange(b * n, device=prompts.device)
-    longest_is_best = options.early_stopping == "never" and options.length_penalty > 0
     advance, fed = one_step(model, cache := model.new_cache(b * n, total), capture=options.capture), 0
     for length in range(t, total):
         ids = open_ids.flatten(0, 1)[:, :length]
@@ -67,10 +66,9 @@ def beam_search(
         ended_lengths = torch.cat([ended_lengths, torch.full_like(tokens, length + 1)], 1).gather(1, best)
         open_scores, best = (scores + FAR * ends).topk(n)
         open_ids = _rows(candidates, best)
-        full = ended.all(-1, keepdim=True)
-        best_power = float(new) ** options.length_penalty if longest_is_best else power
+        best_power = max(power, float(new) ** options.length_penalty) if options.early_stopping == "never" else power
         better = open_scores[:, :1] / best_power > ended_scores[:, -1:]
-        searching &= better & ~full if options.early_stopping is True else better
+        searching &= better & ~ended.all(-1, keepdim=True) if options.early_stopping is True else better
         if not bool(searching.any()):
             break
         rows = (beams.gather(1, best) + identity[::n, None]).flatten()

@@ -20,7 +20,7 @@ def example_of(row: Row, fields: tuple[str, ...], columns: Mapping[str, str]) ->
     """A row as an example: its columns as what the fields hold. Raises ValueError, saying where, for anything else."""
     if "answers" in fields:
         return question_of(row, columns)
-    example = {field: column(row, columns.get(field, field)) for field in fields}
+    example = {field: field_of(row, field, columns) for field in fields}
     for field, value in example.items():
         if field in ("tokens", "tags"):
             example[field] = words_of(value, row.place, field)
@@ -29,6 +29,12 @@ def example_of(row: Row, fields: tuple[str, ...], columns: Mapping[str, str]) ->
     if "tags" in fields and len(example["tokens"]) != len(example["tags"]):
         raise ValueError(f"{row.place} has {len(example['tokens'])} tokens and {len(example['tags'])} tags")
     return example
+
+
+def field_of(row: Row, field: str, columns: Mapping[str, str]) -> Any:
+    """What a row holds for a field: in the column of its name, or in that which `columns` says."""
+    way = "" if field in columns else f"; say which holds it: 'FILE?{field}=COLUMN'"
+    return column(row, columns.get(field, field), way)
 
 
 def text_of(value: Any, place: str, field: str) -> str:
@@ -57,9 +63,7 @@ def question_of(row: Row, columns: Mapping[str, str]) -> Example:
     The answers may be a text (its first occurrence is meant), a list of {"text", "start"}, or SQuAD's
     {"text": [...], "answer_start": [...]}.
     """
-    context, question = (
-        text_of(column(row, columns.get(name, name)), row.place, name) for name in ("context", "question")
-    )
+    context, question = (text_of(field_of(row, name, columns), row.place, name) for name in ("context", "question"))
     name = columns.get("answers", "answers")
     given = column(row, name if name in row.values or "answer" not in row.values else "answer")
     if isinstance(given, Mapping) and not isinstance(given.get("text"), str):

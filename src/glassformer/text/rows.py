@@ -225,12 +225,15 @@ def mapping(values: Any, place: str) -> Mapping[str, Any]:
     return values
 
 
-def column(row: Row, name: str) -> Any:
-    """The value of a column; "translation.de" looks into an object. Raises ValueError where there is none."""
+def column(row: Row, name: str, way: str = "") -> Any:
+    """The value of a column; "translation.de" looks into an object.
+
+    Raises ValueError where there is none, with a way out of it if there is one.
+    """
     values: Any = row.values
     for part in [name] if name in values else name.split("."):
         if not isinstance(values, Mapping) or part not in values:
             known = values if isinstance(values, Mapping) else row.values
-            raise ValueError(f"{row.place} has no column {name!r}{did_you_mean(part, map(str, known))}")
+            raise ValueError(f"{row.place} has no column {name!r}{did_you_mean(part, map(str, known))}{way}")
         values = values[part]
     return values

@@ -33,7 +33,8 @@ class Schedule(ABC):
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps={self.warmup_steps} must not be negative")
         if self.warmup_steps >= steps:
-            raise ValueError(f"warmup_steps={self.warmup_steps} does not fit into training.steps={steps}")
+            raise ValueError(f"warmup_steps={self.warmup_steps} does not fit into training.steps={steps}; make "
+                             "it less, by --schedule.warmup-steps")  # fmt: skip
         for name in ("final_fraction", "decay_fraction"):
             if not 0.0 <= getattr(self, name, 0.0) <= 1.0:
                 raise ValueError(f"{name}={getattr(self, name)} must lie between 0 and 1")
