@@ -45,6 +45,13 @@ def test_the_old_name_alone_is_read(table: ConfigTable) -> None:
     assert (config.rope_base, config.rope_scaling) == (500.0, LinearScaling(factor=2.0))
 
 
+@each_table
+def test_a_base_by_which_nothing_turns_is_refused(table: ConfigTable) -> None:
+    for said in ({"rope_theta": 0.0}, {"rope_parameters": {"rope_type": "default", "rope_theta": -5.0}}):
+        with pytest.raises(ValueError, match=r"rope_theta=(0|-5)\.0; expected a number above 0"):
+            table.load(attributes(table, **said))
+
+
 def test_latent_attention_turns_as_many_coordinates_as_it_says_twice() -> None:
     said = deepseek.CONFIG_TABLE.save(deepseek.DeepSeekConfig(rotary_dim=64))
     assert deepseek.CONFIG_TABLE.load(said | {"head_dim": 64}).rotary_dim == 64

@@ -50,6 +50,8 @@ def load_rope(attributes: dict[str, Any], *, default_base: float = 10_000.0) -> 
     max_positions = attributes.get("max_position_embeddings", 2048)
     said = said_of_rotation(attributes)
     base = said.pop("rope_theta", attributes.get("rope_theta", default_base))
+    if not base > 0:
+        raise ValueError(f"config.json has rope_theta={base!r}; expected a number above 0")
     kind = said.pop("rope_type", said.get("type", "default"))
     said.pop("type", None)
     out = {"max_positions": max_positions, "rope_base": float(base)}
