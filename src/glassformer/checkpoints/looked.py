@@ -28,7 +28,7 @@ from glassformer.foundation.atomic import cache_folder
 
 SMALL = 2**24  # bytes: less is looked through in a millisecond, each time
 SETTLED = 2.0  # seconds: what changed less long ago may change again before a file system's clock moves on
-PIECE = 2**25  # bytes that a thread looks at before it lets their pages go
+PIECE = 2**24  # bytes that a thread looks at before it lets their pages go
 CACHED = 2**19  # bytes that are read twice, the second time from the processor's cache
 THREADS = 4  # that look, at most
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
