@@ -79,8 +79,8 @@ def test_every_piece_of_a_large_file_is_looked_at_by_whatever_threads(tmp_path, 
 def test_the_largest_numbers_pass_whatever_their_sign_and_the_bits_next_to_them_do_not(dtype):
     infinity, kind = looked.INFINITY[dtype], looked.INTEGERS[dtype.itemsize]
     assert torch.tensor(torch.inf, dtype=dtype).view(kind).item() == infinity
-    sign, numbers = torch.iinfo(kind).min, torch.zeros(700_000, dtype=kind)
-    for place in (0, 300_001, 699_999):
+    sign, numbers = torch.iinfo(kind).min, torch.zeros(700_001, dtype=kind)
+    for place in (0, 300_001, 700_000):
         for bits in (infinity - 1, infinity, infinity + 1, torch.iinfo(kind).max):
             for signed in (bits, bits + sign):
                 numbers[place] = signed
