@@ -65,7 +65,7 @@ def operators(trace: Trace, path: str = "") -> str:
 # ## 1. `nn.Transformer`
 #
 # Two layers on each side, width 64, four heads, 256 wide inside; 12 source tokens, 8 target tokens, two rows. The tree
-# below is what ran, in order, with what each part took. Fold it deeper with `show(None)`, or write a page that opens
+# below is what ran, in order, with what each part took. Unfold it with `trace.show(None)`, or write a page that opens
 # and searches with `trace.to_html("trace.html")`.
 
 # %%
