@@ -186,7 +186,7 @@ def test_a_run_is_not_overwritten_unless_asked(tiny: Tiny, tmp_path: Path) -> No
     train(tiny(training__steps=3), run_folder=tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     before = sorted(path for path in (tmp_path / "run").rglob("*"))
-    with pytest.raises(FileExistsError, match="holds a run already; resume it, overwrite it"):
+    with pytest.raises(FileExistsError, match=r"holds a run already; go on with it \(--resume\)"):
         train(tiny(), run_folder=tmp_path / "run")
     assert sorted(path for path in (tmp_path / "run").rglob("*")) == before
     run = train(tiny(data__tokenizer="bytes"), run_folder=tmp_path / "run", overwrite=True)

@@ -44,7 +44,8 @@ def check_folder(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool)
         raise ValueError(f"{folder} holds a run of another recipe, which cannot go on with this one; here "
                          + "; ".join(differences))  # fmt: skip
     if not resume and not overwrite and is_run(folder):
-        raise FileExistsError(f"{folder} holds a run already; resume it, overwrite it, or choose another folder")
+        raise FileExistsError(f"{folder} holds a run already; go on with it (--resume), remove it "
+                              "(--overwrite), or choose another folder (--run-folder)")  # fmt: skip
 
 
 def begin_folder(folder: Path, recipe: Recipe, readers: Readers) -> None:
