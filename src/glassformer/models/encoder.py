@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from glassformer.checkpoints.pretrained import Pretrained
-from glassformer.checkpoints.table import Table
+from glassformer.checkpoints.table import Computed, Table
 from glassformer.models.language_model import check_range
 from glassformer.models.outputs import EncoderOutput
 from glassformer.ops.cross_entropy import IGNORE
@@ -131,7 +131,7 @@ class Encoder(Pretrained, nn.Module, ABC):
 def inside(table: Table, name: str = "encoder") -> Table:
     """A model's table as its heads have it: each of ours under `encoder.`, or another name."""
     return {
-        theirs: None if rule is None else f"{name}.{rule}" if isinstance(rule, str)
+        theirs: rule if rule is None or isinstance(rule, Computed) else f"{name}.{rule}" if isinstance(rule, str)
         else replace(rule, ours=f"{name}.{rule.ours}")
         for theirs, rule in table.items()
     }  # fmt: skip

@@ -1,11 +1,13 @@
 """Which tokenizer: by name when one is made, by the files when one is loaded."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from glassformer.foundation.hub import resolve
 from glassformer.foundation.suggest import did_you_mean
 from glassformer.text.beside import ADDED, OVERRULING, added_later, completed
 from glassformer.text.bpe import BPETokenizer
@@ -16,7 +18,7 @@ from glassformer.text.sentencepiece import read_marian, read_sentencepiece
 from glassformer.text.sentencepiece_fairseq import FILE, read_fairseq
 from glassformer.text.special import TOKENIZER_CONFIG, read_config, read_object, token_names
 from glassformer.text.template import Template, begin_and_end
-from glassformer.text.tokenizer import END_OF_TEXT, FORMATS, Tokenizer
+from glassformer.text.tokenizer import END_OF_TEXT, FORMATS, TOKENIZER_FILES, Tokenizer
 from glassformer.text.tokenizer_json import parse_tokenizer, read_tokenizer_json, read_vocabulary_and_merges
 from glassformer.text.unigram import UnigramTokenizer
 from glassformer.text.wordpiece import WordPieceTokenizer
@@ -57,21 +59,20 @@ def train_tokenizer(
     return ByteTokenizer(special_tokens=special_tokens)
 
 
-def load_tokenizer(folder: str | Path, *, fast: bool | None = None) -> Tokenizer:
-    """The tokenizer that lies in `folder`, as `save` or Hugging Face wrote it.
+def load_tokenizer(path_or_id: str | os.PathLike[str], *, fast: bool | None = None) -> Tokenizer:
+    """The tokenizer of a folder, as `save` or Hugging Face wrote it, or of a hub id (`openai-community/gpt2`).
 
     A `tokenizer.json` is run by `tokenizers` where that is installed, else by ours, which reads byte-level BPE with
     GPT-2's pattern, BERT's WordPiece, and Unigram as ours writes it; `fast=True` and `fast=False` insist on one of
     them. Older forms are read too: `vocab.txt`, `vocab.json` with `merges.txt`, and models of `sentencepiece`.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no tokenizer in it.
+        FileNotFoundError: there is no such folder, or no tokenizer in it, or the hub has no such model.
         ValueError: the folder has two tokenizers, or a file is damaged or of a kind that is not implemented.
-        ImportError: `tokenizers` or `sentencepiece` is needed and not installed.
+        ImportError: `tokenizers` or `sentencepiece` is needed and not installed; `huggingface_hub` for a hub id.
+        OSError: the hub cannot be reached, and the tokenizer was not downloaded before.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder, so there is no tokenizer in it")
+    folder = resolve(path_or_id, ("config.json", *TOKENIZER_FILES))  # config.json may say the kind
     present = [name for name in FORMATS if (folder / name).is_file()]
     if not present:
         raise FileNotFoundError(f"{folder} holds no tokenizer: none of {', '.join(FORMATS)} is there")

@@ -1,11 +1,13 @@
 """Paths and hub ids."""
 
 import sys
+from functools import partial
 
 import pytest
 
-from glassformer.checkpoints import hub
-from glassformer.checkpoints.hub import resolve
+from glassformer.foundation import hub
+
+resolve = partial(hub.resolve, files=("config.json",))
 
 
 def test_a_folder_is_itself(tmp_path, monkeypatch):
@@ -69,25 +71,13 @@ def test_each_failure_of_the_hub_has_its_sentence(monkeypatch, name, kind, fault
         resolve("someone/something@v2")
 
 
-def test_only_weights_config_and_tokenizer_are_downloaded(monkeypatch, tmp_path):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    asked = {}
+def test_the_files_that_are_asked_for_are_downloaded(monkeypatch, tmp_path):
+    huggingface_hub, asked = pytest.importorskip("huggingface_hub"), {}
 
     def download(name: str, **options) -> str:
         asked.update(name=name, **options)
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert resolve("someone/something") == tmp_path
-    assert asked == {"name": "someone/something", "revision": None, "allow_patterns": hub.FILES}
-    kept = pytest.importorskip("huggingface_hub.utils").filter_repo_objects(
-        ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json",
-         "tokenizer.json", "spiece.model", "tokenizer.model", "source.spm", "target.spm", "vocab.txt", "vocab.json",
-         "merges.txt", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json", "generation_config.json",
-         "pytorch_model.bin", "modeling_x.py", "onnx/model.safetensors", "flax_model.msgpack", "onnx/vocab.txt"],
-        allow_patterns=hub.FILES,
-    )  # fmt: skip
-    assert list(kept) == ["config.json", "model.safetensors", "model-00001-of-00002.safetensors",
-                          "model.safetensors.index.json", "tokenizer.json", "spiece.model", "tokenizer.model",
-                          "source.spm", "target.spm", "vocab.txt", "vocab.json", "merges.txt", "chat_template.jinja",
-                          "special_tokens_map.json", "added_tokens.json", "generation_config.json"]  # fmt: skip
+    assert resolve("someone/something@v2") == tmp_path
+    assert asked == {"name": "someone/something", "revision": "v2", "allow_patterns": ["config.json"]}
