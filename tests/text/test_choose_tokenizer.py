@@ -63,7 +63,7 @@ def test_vocab_size_is_asked_for_where_it_means_something():
 
 
 def test_folders_without_a_tokenizer_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         load_tokenizer(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
