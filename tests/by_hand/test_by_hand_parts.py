@@ -16,6 +16,7 @@ from glassformer.by_hand.parts import (
     activation,
     attention,
     cache,
+    dropout,
     embedding,
     feed_forward,
     linear,
@@ -36,7 +37,7 @@ TORCH_ONLY = {"kernels", "experts", "latent_attention", "linear_attention", "win
               "stochastic_depth", "rotary_embedding", "batch_norm", "conditional_attention", "deformable_attention",
               "fixed_position", "layer_scale", "mix_feed_forward", "sine_position", "tubelet", "attention_in_windows",
               "by_parts"}  # fmt: skip
-FILES = [activation, attention, cache, embedding, feed_forward, linear, norm, patch, position]
+FILES = [activation, attention, cache, dropout, embedding, feed_forward, linear, norm, patch, position]
 
 
 def classes() -> dict[str, type]:
@@ -82,7 +83,7 @@ def test_a_part_lives_in_the_file_of_the_same_name(name):
 def test_the_mirror_has_the_files_of_the_torch_parts():
     ours = {file.name for file in pkgutil.iter_modules(glassformer.by_hand.parts.__path__)}
     theirs = {file.name for file in pkgutil.iter_modules(glassformer.parts.__path__)}
-    assert ours - theirs == {"module", "dropout"}  # torch itself has these two
+    assert ours - theirs == {"module"}  # torch itself has it
     assert theirs - ours <= TORCH_ONLY
 
 

@@ -14,7 +14,7 @@ from glassformer import transformer as face
 from glassformer.checkpoints.table import Split
 from glassformer.models import transformer_blocks
 from glassformer.ops.mask import Mask
-from glassformer.parts import use_kernels
+from glassformer.parts import dropout, use_kernels
 from glassformer.transformer import Transformer
 
 DIM, HEADS, BATCH, SOURCE, TARGET = 16, 4, 3, 7, 5
@@ -214,6 +214,7 @@ def test_dropout_stands_where_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> N
         return halve(weights, dropout_p) @ v
 
     monkeypatch.setattr(F, "dropout", halve)
+    monkeypatch.setattr(dropout, "dropout", halve)
     monkeypatch.setattr(F, "scaled_dot_product_attention", attention)
     monkeypatch.setattr(torch._C._nn, "scaled_dot_product_attention", attention)
     src, tgt = vectors()

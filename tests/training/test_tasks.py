@@ -152,7 +152,8 @@ def test_what_is_frozen_does_not_move_and_a_wrong_pattern_gets_the_nearest() -> 
     model(torch.tensor([[3, 4]]), labels=torch.tensor([1])).loss.backward()
     optimizer.step()
     for name, parameter in model.named_parameters():
-        assert parameter.equal(before[name]) == (name in frozen), name
+        if not name.endswith("key.bias") or name in frozen:  # it adds the same to all of a row's scores: no gradient
+            assert parameter.equal(before[name]) == (name in frozen), name
     with pytest.raises(ValueError, match=r"freeze names 'block\.0', .*did you mean 'blocks\.0'"):
         freeze(model, ("block.0",))
 

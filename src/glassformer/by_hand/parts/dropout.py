@@ -10,7 +10,7 @@ from glassformer.by_hand.parts.module import Module
 class Dropout(Module):
     """y = x · keep, keep = 0 with probability p and 1/(1 − p) otherwise; y = x when not training."""
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"dropout p={p}; expected a probability from 0 to below 1")
         self.p = p
