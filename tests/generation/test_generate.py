@@ -18,6 +18,7 @@ from glassformer.models.language_model import LanguageModel
 from glassformer.ops import linear_largest, machine
 from glassformer.ops.linear import linear_kernel
 from glassformer.ops.linear_largest import Largest
+from glassformer.parts import use_kernels
 from glassformer.parts.linear import TiedLinear
 
 BY_NAME = {case.name: case for case in DECODERS}
@@ -350,6 +351,24 @@ def test_an_end_that_may_not_come_is_asked_for_in_reason() -> None:
         model.generate([[3] * 8], max_new_tokens=4, min_length=10)
     with pytest.raises(ValueError, match="the prompt has 60 tokens and the model 48 positions; shorten it to 47, or"):
         model.generate([[3] * 60], max_new_tokens=4, slide_context=True)
+
+
+@pytest.mark.parametrize("options", [{"repetition_penalty": 3.0}, {"do_sample": True, "seed": 0}, {}])
+def test_all_logits_are_computed_where_more_is_asked_of_them_than_which_is_the_largest(
+    options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_largest, "WORTH", 0)
+    monkeypatch.setattr(machine, "int8_pays", lambda: True)
+    torch.manual_seed(0)
+    model = GPT2(GPT2Config(vocab_size=5000, max_positions=64, dim=32, num_layers=2, num_heads=4)).eval()
+    model.embed.weight.data.mul_(8)
+    asked: list[Any] = []
+    largest = Largest.__call__
+    monkeypatch.setattr(Largest, "__call__", lambda *args: asked.append(1) or largest(*args))
+    ours = model.generate([[1, 2, 3]], max_new_tokens=20, **options)
+    assert bool(asked) != bool(options)
+    use_kernels(model, linear="onednn")  # has no such way
+    assert torch.equal(model.generate([[1, 2, 3]], max_new_tokens=20, **options), ours)
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from glassformer.generation.beam import beam_search
 from glassformer.generation.choose import draw, most_probable, uniforms
 from glassformer.generation.options import GenerationOptions, make_options
+from glassformer.generation.processors import LogitsProcessor
 from glassformer.generation.prompt import Prompts, batch_prompts
 from glassformer.generation.step import one_step
 from glassformer.parts.linear import largest
@@ -233,13 +234,7 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
                 fed = length
                 token = largest(model.head, hidden) if screened else None
                 if token is None:
-                    logits = model.head(hidden)
-                    if processors:
-                        logits = logits.float()
-                    for processor in processors:
-                        logits = processor(ids[:, :length], logits)
-                    draws = run.uniforms
-                    token = most_probable(logits) if draws is None else draw(logits, draws[:, length - start])
+                    token = _chosen(run, model.head(hidden), processors, start)
                 if options.eos_tokens:
                     token = token.where(~done, options.padding)
                     done |= torch.isin(token, eos)
@@ -248,6 +243,18 @@ def _steps(run: Decoding) -> Iterator[Int[Tensor, "b"]]:
             yield ids[:, length]
             if options.eos_tokens and bool(done.all()):
                 return
+
+
+def _chosen(
+    run: Decoding, logits: Float[Tensor, "b v"], processors: tuple[LogitsProcessor, ...], start: int
+) -> Int[Tensor, "b"]:
+    """Each row's next token, of its processed logits: the most probable, or the one drawn."""
+    if processors:
+        logits = logits.float()
+    for processor in processors:
+        logits = processor(run.ids[:, : run.length], logits)
+    draws = run.uniforms
+    return most_probable(logits) if draws is None else draw(logits, draws[:, run.length - start])
 
 
 @contextmanager

@@ -7,7 +7,7 @@ Schwarz's inequality says how far its product can be from the true one:
     |ŵ·x̂ − w·x| ≤ |x|₂ · (|ŵ − w|₂ + ε |ŵ|₂)
 
 where ε stands for x̂, which is x in bfloat16, and for rounding. A row whose upper bound is below the lower bound of
-another is not the largest. The few that are left, 3 of 32,128 at the median for normal weights, are computed from W.
+another is not the largest. The few that are left, 5 of 32,128 at the median for normal weights, are computed from W.
 """
 
 from typing import NamedTuple
